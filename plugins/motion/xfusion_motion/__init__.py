@@ -1,0 +1,22 @@
+"""Backends that carry the detail of HR frames through time: `hold`, `linear`, `linear-bp`."""
+
+from __future__ import annotations
+
+from xfusion_bluesky.backends.contract import BackendFactory
+from xfusion_bluesky.backends.hookspecs import hookimpl
+from xfusion_motion.hold import Hold
+from xfusion_motion.linear import Linear
+from xfusion_motion.linear_bp import LinearBackProjection
+from xfusion_motion.version import __version__
+
+__all__ = ["Hold", "Linear", "LinearBackProjection", "__version__", "xfusion_backends"]
+
+
+@hookimpl
+def xfusion_backends() -> list[BackendFactory]:
+    """Offer `hold`, `linear` and `linear-bp`."""
+    return [
+        BackendFactory(Hold.info, Hold),
+        BackendFactory(Linear.info, Linear),
+        BackendFactory(LinearBackProjection.info, LinearBackProjection),
+    ]

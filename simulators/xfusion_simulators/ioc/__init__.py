@@ -1,0 +1,1 @@
+"""Channel Access servers of the simulated beamline (caproto), all in one process."""

@@ -1,0 +1,42 @@
+"""Errors of devices, in the words an operator needs at 3 a.m."""
+
+from __future__ import annotations
+
+
+class DeviceFault(RuntimeError):
+    """A device did not do what it was asked.
+
+    Parameters
+    ----------
+    what : str
+        What failed.
+    where : str
+        Device or PV.
+    why : str
+        Why we think so.
+    action : str
+        What to do.
+    data : str
+        Whether the data are safe.
+    """
+
+    def __init__(self, what: str, *, where: str, why: str, action: str, data: str) -> None:
+        super().__init__(f"{what} [{where}]: {why}. What to do: {action}. Data: {data}.")
+        self.what = what
+        self.where = where
+        self.why = why
+        self.action = action
+        self.data = data
+
+
+class Interrupted(DeviceFault):
+    """A wait was ended on purpose, by an abort or by unstaging."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            "Acquisition interrupted",
+            where=where,
+            why="the plan was stopped or the device unstaged",
+            action="run the plan again when ready",
+            data="a burst already recorded stays in camera memory",
+        )

@@ -1,0 +1,1 @@
+"""Pictures and movies of a reconstruction: arrays in, image files out."""
