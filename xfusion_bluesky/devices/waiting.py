@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ophyd.signal import EpicsSignalBase
@@ -83,6 +83,7 @@ def wait_until(
     data: str = _NOTHING_RECORDED,
     stop: threading.Event | None = None,
     on_change: Callable[[Any], None] | None = None,
+    also: Sequence[EpicsSignalBase] = (),
 ) -> Any:
     """Wait until the value of a signal meets a condition, and return that value.
 
@@ -102,6 +103,8 @@ def wait_until(
         Set by whoever wants the wait to end early.
     on_change : callable or None
         Called with each new value, for progress.
+    also : sequence of EpicsSignalBase
+        Further signals whose changes are a reason to ask `condition` again.
 
     Raises
     ------
@@ -117,8 +120,9 @@ def wait_until(
 
     woken.set()
     value: Any = None
-    signal.subscribe(wake, event_type=signal.SUB_VALUE, run=False)
-    signal.subscribe(wake, event_type=signal.SUB_META, run=False)
+    for watched in (signal, *also):
+        watched.subscribe(wake, event_type=signal.SUB_VALUE, run=False)
+        watched.subscribe(wake, event_type=signal.SUB_META, run=False)
     try:
         end = time.monotonic() + limit_s
         while True:
@@ -151,7 +155,8 @@ def wait_until(
                 )
             woken.wait(min(remaining_s, _STOP_CHECK_S))
     finally:
-        signal.clear_sub(wake)
+        for watched in (signal, *also):
+            watched.clear_sub(wake)
 
 
 def _pv(signal: EpicsSignalBase) -> str:

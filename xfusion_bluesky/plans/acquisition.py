@@ -1,0 +1,172 @@
+"""Plans that take bursts: of the sample, of the dark and of the empty beam."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import Msg
+from ophyd import EpicsMotor
+
+from ..devices.dual import DualCamera
+from ..devices.shutter import Shutter
+
+Plan = Generator[Msg, Any, Any]
+SCALE = 4
+
+
+def dual_burst(
+    dual: DualCamera,
+    shutter: Shutter,
+    bursts: int = 1,
+    hr_first: int = 0,
+    hr_last: int = 3,
+    phantom_delay_ns: float = 0.0,
+    shimadzu_delay_ns: float = 0.0,
+    dark_uid: str | None = None,
+    flat_uid: str | None = None,
+    calibration_uid: str | None = None,
+    md: dict[str, Any] | None = None,
+) -> Plan:
+    """Take bursts of the sample with both cameras, one event a burst.
+
+    Parameters
+    ----------
+    dual : DualCamera
+        The pair of cameras.
+    shutter : Shutter
+        Opened for the bursts, closed whatever happens.
+    bursts : int
+        Number of bursts, at least 1.
+    hr_first, hr_last : int
+        Phantom frames to keep, counted from its trigger; negative ones lie before it.
+    phantom_delay_ns, shimadzu_delay_ns : float
+        Trigger delays after T0, in ns.
+    dark_uid, flat_uid : str, optional
+        Runs of `dark_flat` to correct with; without them the reconstruction works on counts.
+    calibration_uid : str, optional
+        Calibration record; without one the run does not count as calibrated.
+    md : dict, optional
+        Sample metadata, for example ``{"sample_name": "wall 1"}``.
+
+    Returns
+    -------
+    str
+        Uid of the run.
+    """
+    _check(bursts, hr_first, hr_last)
+    start = {
+        "plan_name": "dual_burst",
+        "purpose": "dual-burst",
+        "dark_uid": dark_uid,
+        "flat_uid": flat_uid,
+        "calibration_uid": calibration_uid,
+        "num_bursts": bursts,
+        **(md or {}),
+    }
+
+    def inner() -> Plan:
+        yield from _set_timing(dual, hr_first, hr_last, phantom_delay_ns, shimadzu_delay_ns)
+        yield from bps.mv(shutter, "Open")
+        return (yield from _bursts(dual, bursts, start))
+
+    return (yield from bpp.finalize_wrapper(inner(), lambda: _close(shutter)))
+
+
+def dark_flat(
+    dual: DualCamera,
+    shutter: Shutter,
+    sample: EpicsMotor,
+    sample_out_mm: float = 10.0,
+    bursts: int = 1,
+    hr_first: int = 0,
+    hr_last: int = 23,
+    md: dict[str, Any] | None = None,
+) -> Plan:
+    """Take the dark (shutter closed) and the flat (sample out), one run each.
+
+    Parameters
+    ----------
+    dual : DualCamera
+        The pair of cameras.
+    shutter : Shutter
+        Closed at the end whatever happens.
+    sample : EpicsMotor
+        Stage that takes the sample out; returned to where it was whatever happens.
+    sample_out_mm : float
+        Position out of the beam, in mm.
+    bursts : int
+        Bursts in each of the two runs.
+    hr_first, hr_last : int
+        Phantom frames to keep.
+    md : dict, optional
+        Further metadata.
+
+    Returns
+    -------
+    tuple of str
+        Uids of the dark and of the flat run.
+    """
+    _check(bursts, hr_first, hr_last)
+    before_mm: list[float] = []
+
+    def start(purpose: str) -> dict[str, Any]:
+        return {"plan_name": "dark_flat", "purpose": purpose, "num_bursts": bursts, **(md or {})}
+
+    def inner() -> Plan:
+        before_mm.append((yield from bps.rd(sample)))
+        yield from _set_timing(dual, hr_first, hr_last, 0.0, 0.0)
+        yield from bps.mv(shutter, "Closed")
+        dark_uid = yield from _bursts(dual, bursts, start("dark"))
+        yield from bps.mv(sample, sample_out_mm)
+        yield from bps.mv(shutter, "Open")
+        flat_uid = yield from _bursts(dual, bursts, start("flat"))
+        return dark_uid, flat_uid
+
+    def restore() -> Plan:
+        yield from _close(shutter)
+        for position_mm in before_mm:
+            yield from bps.mv(sample, position_mm)
+
+    return (yield from bpp.finalize_wrapper(inner(), restore))
+
+
+def _bursts(dual: DualCamera, bursts: int, start: dict[str, Any]) -> Plan:
+    cameras = {"cameras": ["phantom", "shimadzu"], "scale": SCALE, "detectors": [dual.name]}
+
+    @bpp.stage_decorator([dual])
+    @bpp.run_decorator(md={**cameras, **start})
+    def run() -> Plan:
+        for _ in range(bursts):
+            yield from bps.checkpoint()
+            yield from bps.trigger_and_read([dual])
+
+    return (yield from run())
+
+
+def _set_timing(
+    dual: DualCamera,
+    hr_first: int,
+    hr_last: int,
+    phantom_delay_ns: float,
+    shimadzu_delay_ns: float,
+) -> Plan:
+    generator = dual.delay_generator
+    yield from bps.mv(dual.phantom.first_frame, hr_first, dual.phantom.last_frame, hr_last)
+    yield from bps.mv(generator.delay_a_s, phantom_delay_ns * 1e-9)
+    yield from bps.mv(generator.delay_c_s, shimadzu_delay_ns * 1e-9)
+
+
+def _close(shutter: Shutter) -> Plan:
+    yield from bps.mv(shutter, "Closed")
+
+
+def _check(bursts: int, hr_first: int, hr_last: int) -> None:
+    if bursts < 1:
+        raise ValueError(f"bursts is {bursts}; at least 1 is needed.")
+    if hr_last < hr_first:
+        raise ValueError(
+            f"The HR range {hr_first} to {hr_last} is empty; hr_last must not be less."
+        )
