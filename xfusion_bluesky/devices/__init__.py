@@ -1,1 +1,1 @@
-"""Ophyd devices: the two cameras, the delay generator, the shutter, and the pair as one detector."""
+"""Ophyd devices: two cameras, the delay generator, the shutter, and the pair as one."""

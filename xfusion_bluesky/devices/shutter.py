@@ -19,7 +19,7 @@ class Shutter(Device):
 
     open_command = Cpt(EpicsSignal, "Open", kind=Kind.omitted)
     close_command = Cpt(EpicsSignal, "Close", kind=Kind.omitted)
-    position = Cpt(EpicsSignalRO, "Status_RBV", string=True, kind=Kind.hinted)
+    readback = Cpt(EpicsSignalRO, "Status_RBV", string=True, kind=Kind.hinted)
 
     def __init__(self, prefix: str, *, name: str, **kwargs: Any) -> None:
         kwargs.setdefault("labels", {"shutters"})
@@ -47,7 +47,7 @@ class Shutter(Device):
                 command = self.open_command if position == "Open" else self.close_command
                 put(command, 1, wait=False)
                 wait_until(
-                    self.position,
+                    self.readback,
                     lambda now: now == position,
                     limit_s=MOVE_LIMIT_S,
                     what=f"Moving the shutter to {position}",
