@@ -57,13 +57,14 @@ class DualCamera(Device):
         self.delay_generator = delay_generator
         self.folder = folder
         self._cameras: tuple[BurstCamera, ...] = (phantom, shimadzu)
+        self._devices: tuple[Device, ...] = (phantom, shimadzu, delay_generator)
         self._stop_requested = threading.Event()
         self._worker: threading.Thread | None = None
         self._run_folder = folder
 
     def wait_for_connection(self, all_signals: bool = False, timeout: float = 5.0) -> None:
         """Wait until every PV of the three devices answers."""
-        for device in (*self._cameras, self.delay_generator):
+        for device in self._devices:
             device.wait_for_connection(all_signals=all_signals, timeout=timeout)
 
     def stage(self) -> list[Any]:
@@ -194,7 +195,7 @@ class DualCamera(Device):
     def describe_configuration(self) -> dict[str, Any]:
         """Describe the configuration of the cameras and the delay generator."""
         keys: dict[str, Any] = {}
-        for device in (*self._cameras, self.delay_generator):
+        for device in self._devices:
             keys.update(device.describe_configuration())
         for camera, channel in (("phantom", "A"), ("shimadzu", "C")):
             source = f"{self.delay_generator.prefix}{channel}DelayAI"
@@ -209,7 +210,7 @@ class DualCamera(Device):
     def read_configuration(self) -> dict[str, Any]:
         """Return the configuration of the cameras and the delay generator."""
         values: dict[str, Any] = {}
-        for device in (*self._cameras, self.delay_generator):
+        for device in self._devices:
             values.update(device.read_configuration())
         for camera, channel in (("phantom", "a"), ("shimadzu", "c")):
             values[f"{camera}_trigger_delay_ns"] = {

@@ -136,14 +136,13 @@ def dark_flat(
 def _bursts(dual: DualCamera, bursts: int, start: dict[str, Any]) -> Plan:
     cameras = {"cameras": ["phantom", "shimadzu"], "scale": SCALE, "detectors": [dual.name]}
 
-    @bpp.stage_decorator([dual])
-    @bpp.run_decorator(md={**cameras, **start})
     def run() -> Plan:
         for _ in range(bursts):
             yield from bps.checkpoint()
             yield from bps.trigger_and_read([dual])
 
-    return (yield from run())
+    whole = bpp.run_wrapper(run(), md={**cameras, **start})
+    return (yield from bpp.stage_wrapper(whole, [dual]))
 
 
 def _set_timing(

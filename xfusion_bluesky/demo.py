@@ -1,0 +1,157 @@
+"""The main job on a simulated beamline: two cameras, one plan, a fused movie in Tiled."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .catalog import Catalog, connect
+from .configuration import FILE_NAME, Configuration, template
+from .simulation import Simulation
+from .viewer.report import Score, read_reconstruction, runs_of_burst, save_report
+
+BURSTS = 2
+HR_LAST = 4
+LIMIT_S = 120.0
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demonstration made.
+
+    Parameters
+    ----------
+    raw_uid : str
+        The dual-burst run.
+    scores : tuple of Score
+        All reconstructions of it.
+    first_fused_s : float
+        From the first burst's documents (files closed) to a fused frame readable in Tiled, in s.
+    picture, movie : Path
+        Of the best reconstruction of the first burst.
+    web_uri : str
+        Address of Tiled's web page, key included.
+    """
+
+    raw_uid: str
+    scores: tuple[Score, ...]
+    first_fused_s: float
+    picture: Path
+    movie: Path
+    web_uri: str
+
+
+@contextmanager
+def demonstration(folder: Path, *, keep: bool) -> Iterator[DemoResult]:
+    """Run the whole line once; everything started is stopped at the end unless `keep`.
+
+    Parameters
+    ----------
+    folder : Path
+        Where data, catalogue, picture and movie go.
+    keep : bool
+        Leave the servers running; ``xfusion-bluesky sim stop`` ends them.
+
+    Yields
+    ------
+    DemoResult
+        While the servers still run.
+    """
+    from .processing.service import ServiceProcess, wait_for_reconstructions
+    from .processing.tiled_server import TiledServer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / FILE_NAME
+    if not file.exists():
+        file.write_text(template(), encoding="utf-8")
+    configuration = Configuration.load(file)
+    folders = configuration.folders
+    for each in (folders.raw, folders.processed, folders.journal, folders.state):
+        each.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as running:
+        simulation = Simulation.start(folders.state)
+        server = TiledServer.start(
+            folders.state / "tiled", [folders.raw, folders.processed], detached=keep
+        )
+        service = ServiceProcess.start(file, detached=keep)
+        if not keep:
+            running.callback(simulation.stop)
+            running.callback(server.stop)
+            running.callback(service.stop)
+        os.environ.update(simulation.environment)
+
+        from .beamline import connect_beamline
+        from .plans import dark_flat, dual_burst
+
+        beamline = connect_beamline(configuration)
+        catalog = Catalog(connect(uri=server.uri, api_key=server.api_key))
+        running.callback(catalog.close)
+        dark_uid, flat_uid = beamline.RE(
+            dark_flat(beamline.dual, beamline.shutter, beamline.sample)
+        ).plan_result
+        watch = _FirstFrame(server)
+        token = beamline.RE.subscribe(watch.on_event, "event")
+        token_start = beamline.RE.subscribe(watch.on_start, "start")
+        raw_uid = beamline.RE(
+            dual_burst(
+                beamline.dual,
+                beamline.shutter,
+                bursts=BURSTS,
+                hr_last=HR_LAST,
+                dark_uid=dark_uid,
+                flat_uid=flat_uid,
+                md={"sample_name": "laser powder bed fusion wall"},
+            )
+        ).plan_result
+        beamline.RE.unsubscribe(token)
+        beamline.RE.unsubscribe(token_start)
+        wait_for_reconstructions(configuration, raw_uid, BURSTS, LIMIT_S)
+        runs = runs_of_burst(catalog, raw_uid)
+        scores = tuple(
+            read_reconstruction(run).score for run in catalog.reconstructions_of(raw_uid)
+        )
+        picture, movie = save_report(folders.journal, runs, folder)
+        yield DemoResult(raw_uid, scores, watch.seconds(), picture, movie, server.web_uri)
+
+
+class _FirstFrame:
+    """Measures when the first fused frame of a run can be read, beside the RunEngine."""
+
+    def __init__(self, server: object) -> None:
+        self._server = server
+        self._uid = ""
+        self._thread: threading.Thread | None = None
+        self._seconds = float("nan")
+
+    def on_start(self, _: str, document: dict[str, object]) -> None:
+        self._uid = str(document["uid"])
+
+    def on_event(self, _: str, document: dict[str, object]) -> None:
+        if self._thread is None:
+            closed = time.monotonic()
+            self._thread = threading.Thread(target=self._poll, args=(closed,), daemon=True)
+            self._thread.start()
+
+    def _poll(self, closed: float) -> None:
+        catalog = Catalog(connect(uri=self._server.uri, api_key=self._server.api_key))  # type: ignore[attr-defined]
+        try:
+            while time.monotonic() - closed < LIMIT_S:
+                for run in catalog.reconstructions_of(self._uid):
+                    if "fused" in run and "fused" in run["fused"]:
+                        run["fused"]["fused"][0]
+                        self._seconds = time.monotonic() - closed
+                        return
+                time.sleep(0.05)
+        finally:
+            catalog.close()
+
+    def seconds(self) -> float:
+        """Return the time from the files' documents to the first readable fused frame."""
+        if self._thread is not None:
+            self._thread.join(LIMIT_S)
+        return self._seconds
