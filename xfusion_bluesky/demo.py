@@ -62,7 +62,8 @@ def demonstration(folder: Path, *, keep: bool) -> Iterator[DemoResult]:
     DemoResult
         While the servers still run.
     """
-    from .processing.service import ServiceProcess, wait_for_reconstructions
+    from .processing.ledger import wait_for_reconstructions
+    from .processing.service import ServiceProcess
     from .processing.tiled_server import TiledServer
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ def demonstration(folder: Path, *, keep: bool) -> Iterator[DemoResult]:
         ).plan_result
         beamline.RE.unsubscribe(token)
         beamline.RE.unsubscribe(token_start)
-        wait_for_reconstructions(configuration, raw_uid, BURSTS, LIMIT_S)
+        wait_for_reconstructions(folders.state, raw_uid, BURSTS, LIMIT_S)
         runs = runs_of_burst(catalog, raw_uid)
         scores = tuple(
             read_reconstruction(run).score for run in catalog.reconstructions_of(raw_uid)

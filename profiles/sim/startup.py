@@ -17,9 +17,7 @@ def start():
     """Connect to the simulated beamline of the folder `XFUSION_FOLDER` (default: here)."""
     folder = Path(os.environ.get("XFUSION_FOLDER", "."))
     file = folder / FILE_NAME
-    configuration = (
-        Configuration.load(file) if file.exists() else Configuration().located(folder)
-    )
+    configuration = Configuration.load(file) if file.exists() else Configuration().located(folder)
     simulation = Simulation.running(configuration.folders.state)
     if simulation is None:
         raise SystemExit("No simulated beamline runs here; start it: xfusion-bluesky sim start")

@@ -44,8 +44,9 @@ def test_each_burst_is_one_event_with_one_closed_file_a_camera(instrument: Any) 
     assert len(resources) == 4
     for resource in resources:
         with h5py.File(_file(resource), "r") as file:
-            assert list(file["/entry/data/data"].shape) == (
-                descriptor["data_keys"][resource["data_key"]]["shape"]
+            assert (
+                list(file["/entry/data/data"].shape)
+                == (descriptor["data_keys"][resource["data_key"]]["shape"])
             )
     indices = [tuple(datum["indices"].values()) for datum in instrument.named("stream_datum")]
     assert sorted(indices) == [(0, 1), (0, 1), (1, 2), (1, 2)]
@@ -75,8 +76,9 @@ def test_frame_times_of_both_cameras_map_to_the_truth(instrument: Any) -> None:
         path = _file(resource)
         with h5py.File(path.with_suffix(".truth.h5"), "r") as truth:
             true_ns = truth["/truth/time_ns"][:]
-        common_ns = np.asarray(event["data"][f"{camera}_frame_time_ns"]) + (
-            configuration[f"{camera}_trigger_delay_ns"]
+        common_ns = (
+            np.asarray(event["data"][f"{camera}_frame_time_ns"])
+            + (configuration[f"{camera}_trigger_delay_ns"])
         )
         np.testing.assert_allclose(common_ns, true_ns, atol=10)
 

@@ -1,0 +1,213 @@
+"""The processing service as a process: journals in, processed runs in Tiled out."""
+
+import os
+import signal
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from event_model import compose_run
+
+from xfusion_bluesky.backends.registry import Registry
+from xfusion_bluesky.backends.runner import checked_frames
+from xfusion_bluesky.catalog import Catalog, connect
+from xfusion_bluesky.configuration import Configuration
+from xfusion_bluesky.documents.journal import journal_path, read_journal
+from xfusion_bluesky.documents.raw import bursts_of
+from xfusion_bluesky.documents.sequence import burst_sequence
+from xfusion_bluesky.processing.callback import ReconstructionCallback
+from xfusion_bluesky.processing.child import is_alive
+from xfusion_bluesky.processing.service import ServiceProcess, wait_for_reconstructions
+from xfusion_bluesky.processing.tiled_server import TiledServer
+
+N = 5
+LR, HR = (8, 10), (32, 40)
+CONFIG = """
+[reconstruction]
+backends = ["bicubic", "linear"]
+shard_frames = 2
+"""
+
+
+def write_burst(path, frames, truth=None):
+    with h5py.File(path, "w") as file:
+        file["/entry/data/data"] = frames
+        if truth is not None:
+            name = path.stem + ".truth.h5"
+            file.attrs["truth_file"] = name
+            with h5py.File(path.parent / name, "w") as other:
+                other["/truth/frames"] = truth
+                other["/truth/frames"].attrs["scale"] = 200.0
+
+
+def emit_run(callback, folder, purpose, make, bursts=1, **md):
+    run = compose_run(metadata={"purpose": purpose, "plan_name": purpose, "scan_id": 7, **md})
+    callback("start", run.start_doc)
+    keys = {}
+    for camera, shape in (("phantom", HR), ("shimadzu", LR)):
+        image = {"source": "x", "dtype": "array", "shape": [N, *shape], "dtype_numpy": "<u2"}
+        keys[f"{camera}_image"] = {**image, "external": "STREAM:"}
+        for name, kind in (("frame_time_ns", "<i8"), ("event_flag", "|u1"), ("valid", "|u1")):
+            keys[f"{camera}_{name}"] = {
+                "source": "x",
+                "dtype": "array",
+                "shape": [N],
+                "dtype_numpy": kind,
+            }
+        keys[f"{camera}_sha256"] = {"source": "x", "dtype": "string", "shape": []}
+    delays = {"phantom_trigger_delay_ns": 0.0, "shimadzu_trigger_delay_ns": 500.0}
+    data = {**delays, "shimadzu_bit_shift": 6}
+    number = {"source": "x", "dtype": "number", "shape": []}
+    configuration = {
+        "dual": {
+            "data": data,
+            "timestamps": dict.fromkeys(data, 0.0),
+            "data_keys": dict.fromkeys(data, number),
+        }
+    }
+    descriptor = run.compose_descriptor(
+        "primary", keys, configuration=configuration, object_keys={"dual": list(keys)}
+    )
+    callback("descriptor", descriptor.descriptor_doc)
+    for k in range(bursts):
+        values = {}
+        for camera, shape in (("phantom", HR), ("shimadzu", LR)):
+            path = folder / f"{run.start_doc['uid']}_{k}_{camera}.h5"
+            write_burst(path, *make(camera, shape))
+            resource = run.compose_stream_resource(
+                mimetype="application/x-hdf5",
+                uri=f"file://localhost{path}",
+                data_key=f"{camera}_image",
+                parameters={
+                    "dataset": "/entry/data/data",
+                    "chunk_shape": [1, 16, *shape],
+                    "join_method": "stack",
+                },
+            )
+            callback("stream_resource", resource.stream_resource_doc)
+            datum = resource.compose_stream_datum(
+                {"start": k, "stop": k + 1},
+                seq_nums={"start": k + 1, "stop": k + 2},
+                descriptor=descriptor.descriptor_doc,
+            )
+            callback("stream_datum", datum)
+            values |= {
+                f"{camera}_frame_time_ns": [1000 * i for i in range(N)],
+                f"{camera}_event_flag": [1] * N,
+                f"{camera}_valid": [1] * N,
+                f"{camera}_sha256": "0" * 64,
+            }
+        event = descriptor.compose_event(data=values, timestamps=dict.fromkeys(values, 0.0))
+        callback("event", event)
+    callback("stop", run.compose_stop())
+    return run.start_doc["uid"]
+
+
+def references_and_burst(callback, raw):
+    rng = np.random.default_rng(0)
+
+    def level(counts):
+        def make(camera, shape):
+            noisy = rng.poisson(counts, (N, *shape)).astype("u2")
+            return (noisy << 6 if camera == "shimadzu" else noisy,)
+
+        return make
+
+    truth = rng.integers(20, 180, (N, *HR)).astype("u1")
+
+    def sample(camera, shape):
+        frames, *_ = level(500)(camera, shape)
+        return (frames, truth) if camera == "shimadzu" else (frames,)
+
+    dark = emit_run(callback, raw, "dark", level(10))
+    flat = emit_run(callback, raw, "flat", level(900))
+    return emit_run(
+        callback, raw, "dual-burst", sample, 2, dark_uid=dark, flat_uid=flat, calibration_uid=None
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    root = tmp_path_factory.mktemp("service")
+    (root / "xfusion.toml").write_text(CONFIG)
+    folders = Configuration.load(root / "xfusion.toml").folders
+    for _, folder in folders:
+        folder.mkdir()
+    with TiledServer.start(folders.state / "tiled", [folders.raw, folders.processed]) as server:
+        catalog = Catalog(connect(server.uri, api_key=server.api_key))
+        yield root, folders, catalog
+        catalog.close()
+
+
+def test_every_burst_is_reconstructed_once_and_shown_as_the_backend_made_it(home):
+    root, folders, catalog = home
+    with ServiceProcess.start(root / "xfusion.toml") as service:
+        raw_uid = references_and_burst(ReconstructionCallback(folders.journal), folders.raw)
+        uids = wait_for_reconstructions(folders.state, raw_uid, 2, 60)
+        children = [int(p) for p in children_of(service.pid)]
+        assert len(children) == 2
+    assert not is_alive(service.pid)
+    assert not any(is_alive(pid) for pid in children)
+
+    runs = catalog.reconstructions_of(raw_uid)
+    assert sorted(run.metadata["start"]["uid"] for run in runs) == sorted(uids)
+    assert len(runs) == 4
+    bursts = bursts_of(read_journal(journal_path(folders.journal, raw_uid)))
+    start = bursts[0].start
+    dark, flat = (
+        bursts_of(read_journal(journal_path(folders.journal, start[key])))[0]
+        for key in ("dark_uid", "flat_uid")
+    )
+    registry = Registry.discover()
+    for run in runs:
+        start, stop = run.metadata["start"], run.metadata["stop"]
+        assert stop["exit_status"] == "success", stop
+        assert start["scan_id"] == 7
+        with burst_sequence(bursts[start["raw_seq_num"] - 1], dark, flat) as sequence:
+            backend = registry.create(start["backend"]["id"])
+            frames = [t.frame for t in checked_frames(backend, sequence, range(N))]
+        stream = run["fused"]
+        np.testing.assert_array_equal(
+            stream["fused"].read(), np.stack([frame.image for frame in frames])
+        )
+        table = stream.read()
+        assert np.isfinite(table["psnr_db"].values).all()
+        attention = [(frame.attention or [np.nan] * 3)[0] for frame in frames]
+        np.testing.assert_array_equal(table["attention_before"].values, attention)
+        assert list(table["time_ns"].values) == [500.0 + 1000 * i for i in range(N)]
+    assert len(catalog.raw) == 3
+
+    with ServiceProcess.start(root / "xfusion.toml"):
+        again = wait_for_reconstructions(folders.state, raw_uid, 2, 30)
+    assert again == uids
+    assert len(catalog.reconstructions_of(raw_uid)) == 4
+
+
+def test_a_missing_file_fails_and_says_so(home):
+    root, folders, catalog = home
+    callback = ReconstructionCallback(folders.journal)
+
+    def blank(camera, shape):
+        return (np.zeros((N, *shape), "u2"),)
+
+    raw_uid = emit_run(callback, folders.raw, "dual-burst", blank)
+    for path in folders.raw.glob(f"{raw_uid}*phantom.h5"):
+        os.remove(path)
+    with ServiceProcess.start(root / "xfusion.toml") as service:
+        # Its raw run cannot be registered, yet its reconstructions say why they failed.
+        uids = wait_for_reconstructions(folders.state, raw_uid, 1, 60)
+        os.kill(service.pid, signal.SIGTERM)
+    for uid in uids:
+        stop = catalog.run(uid).metadata["stop"]
+        assert stop["exit_status"] == "fail"
+        assert "phantom.h5" in stop["reason"]
+
+
+def children_of(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split() + [
+        child
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        if task.name != str(pid)
+        for child in (task / "children").read_text().split()
+    ]

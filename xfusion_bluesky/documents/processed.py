@@ -1,0 +1,290 @@
+"""Documents of a processed run: one reconstruction of one burst by one backend."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from event_model import ComposeStreamResource, compose_run
+from pydantic import BaseModel, ConfigDict
+
+from xfusion_bluesky.documents.raw import Burst
+
+ANALYSIS_STAGE = "fusion"
+STREAM = "fused"
+IMAGE_KEY = "fused"
+DATASET = "/entry/data/data"
+TRAVERSAL = "continuous"
+SCHEMA_VERSION = 1
+TRUTH_METRICS = ("psnr_db", "ssim", "aad")
+
+ExitStatus = Literal["success", "fail", "abort"]
+
+_NAMESPACE = uuid.UUID("6f0f2b36-2d0c-5c11-9d7f-6d1f3a1f9a52")
+_COPIED = ("scan_id", "sample_name", "proposal_id", "data_session", "beamline_id")
+_UNITS = {"time_ns": "ns", "elapsed_ms": "ms", "psnr_db": "dB"}
+_SOURCE = "xfusion_bluesky"
+
+
+@dataclass(frozen=True)
+class BackendIdentity:
+    """Which backend made a reconstruction.
+
+    Parameters
+    ----------
+    id, distribution, version : str
+        Id, installed distribution, and version of the backend.
+    weights : str or None
+        SHA-256 of trained weights.
+    """
+
+    id: str
+    distribution: str
+    version: str
+    weights: str | None = None
+
+
+class FrameRecord(BaseModel):
+    """The numbers of one fused frame; NaN where one does not exist."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    time_ns: float
+    tau: float = math.nan
+    elapsed_ms: float
+    chi2: float = math.nan
+    psnr_db: float = math.nan
+    ssim: float = math.nan
+    aad: float = math.nan
+    attention_before: float = math.nan
+    attention_after: float = math.nan
+    attention_neither: float = math.nan
+    valid: int = 1
+    flags: str = ""
+
+
+def reconstruction_key(
+    burst: Burst, backend: BackendIdentity, parameters: Mapping[str, Any]
+) -> str:
+    """Return what a reconstruction is known by, whichever attempt makes it.
+
+    Parameters
+    ----------
+    burst : Burst
+        What is reconstructed.
+    backend : BackendIdentity
+        By what.
+    parameters : mapping
+        JSON values.
+    """
+    identity = {
+        "raw_uid": burst.raw_uid,
+        "seq_num": burst.seq_num,
+        "calibration_uid": burst.start.get("calibration_uid"),
+        "dark_uid": burst.start.get("dark_uid"),
+        "flat_uid": burst.start.get("flat_uid"),
+        "traversal": TRAVERSAL,
+        "backend": asdict(backend),
+        "parameters": dict(parameters),
+    }
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return str(uuid.uuid5(_NAMESPACE, canonical))
+
+
+def attempt_uid(key: str, attempt: int) -> str:
+    """Return the run uid of an attempt, from 1, at a reconstruction."""
+    return str(uuid.uuid5(uuid.UUID(key), str(attempt)))
+
+
+class ProcessedRun:
+    """Composes the documents of one processed run, in order, and hands each to `emit`.
+
+    Making one emits the start document.
+
+    Parameters
+    ----------
+    emit : callable
+        Gets name and document.
+    burst : Burst
+        What is reconstructed.
+    backend : BackendIdentity
+        By what.
+    parameters : mapping
+        Of the backend, JSON values.
+    attempt : int
+        From 1.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[str, dict[str, Any]], None],
+        burst: Burst,
+        backend: BackendIdentity,
+        parameters: Mapping[str, Any],
+        attempt: int,
+    ) -> None:
+        self._emit = emit
+        self._frames = 0
+        self._masked = 0
+        self._expected = burst.shimadzu.shape[0]
+        self._shape: tuple[int, int] | None = None
+        self._scalars: tuple[str, ...] = ()
+        key = reconstruction_key(burst, backend, parameters)
+        start = burst.start
+        copied = {name: start[name] for name in _COPIED if start.get(name) is not None}
+        parents = (start.get(k) for k in ("calibration_uid", "dark_uid", "flat_uid"))
+        self._run = compose_run(
+            uid=attempt_uid(key, attempt),
+            metadata={
+                **copied,
+                "raw_plan_name": start.get("plan_name", ""),
+                "analysis_stage": ANALYSIS_STAGE,
+                "schema_version": SCHEMA_VERSION,
+                "parent_uids": [burst.raw_uid, *filter(None, parents)],
+                "raw_uid": burst.raw_uid,
+                "raw_seq_num": burst.seq_num,
+                "backend": asdict(backend),
+                "traversal": TRAVERSAL,
+                "parameters": dict(parameters),
+                "software": _software(),
+                "reconstruction_key": key,
+                "attempt": attempt,
+            },
+        )
+        emit("start", dict(self._run.start_doc))
+
+    @property
+    def uid(self) -> str:
+        """Uid of this run."""
+        return str(self._run.start_doc["uid"])
+
+    def describe(self, shape: tuple[int, int], has_truth: bool) -> None:
+        """Emit the descriptor.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Height and width of a fused frame.
+        has_truth : bool
+            Whether the metrics that need the truth are there.
+        """
+        self._shape = shape
+        self._scalars = tuple(
+            name for name in FrameRecord.model_fields if has_truth or name not in TRUTH_METRICS
+        )
+        keys = {name: _scalar_key(name) for name in self._scalars}
+        keys[IMAGE_KEY] = {
+            "source": _SOURCE,
+            "dtype": "array",
+            "shape": list(shape),
+            "dtype_numpy": "<f4",
+            "external": "STREAM:",
+        }
+        self._descriptor = self._run.compose_descriptor(STREAM, keys)
+        self._emit("descriptor", dict(self._descriptor.descriptor_doc))
+
+    def add_shard(self, file: Path, records: Sequence[FrameRecord]) -> None:
+        """Emit the documents of the next closed file of frames.
+
+        Parameters
+        ----------
+        file : Path
+            HDF5 file with ``/entry/data/data`` (n, H, W) float32.
+        records : sequence of FrameRecord, length n
+            In the order of the file.
+        """
+        if self._shape is None:
+            raise ValueError(f"{file} came before the run was described; the raw data are safe")
+        compose_resource = cast("ComposeStreamResource", self._run.compose_stream_resource)
+        resource = compose_resource(
+            mimetype="application/x-hdf5",
+            uri=f"file://localhost{file}",
+            data_key=IMAGE_KEY,
+            parameters={
+                "dataset": DATASET,
+                "chunk_shape": [1, *self._shape],
+                "join_method": "stack",
+            },
+        )
+        self._emit("stream_resource", dict(resource.stream_resource_doc))
+        first = self._frames + 1
+        datum = resource.compose_stream_datum(
+            {"start": 0, "stop": len(records)},
+            seq_nums={"start": first, "stop": first + len(records)},
+            descriptor=self._descriptor.descriptor_doc,
+        )
+        self._emit("stream_datum", dict(datum))
+        for record in records:
+            data = record.model_dump(include=set(self._scalars))
+            stamps = dict.fromkeys(data, self._run.start_doc["time"])
+            event = self._descriptor.compose_event(data=data, timestamps=stamps)
+            self._emit("event", dict(event))
+            self._masked += not record.valid
+        self._frames += len(records)
+
+    def stop(self, exit_status: ExitStatus, reason: str = "") -> None:
+        """Emit the stop document.
+
+        Parameters
+        ----------
+        exit_status : {"success", "fail", "abort"}
+            How it ended.
+        reason : str
+            Why, when it is no success.
+        """
+        stop = dict(self._run.compose_stop(exit_status=exit_status, reason=reason))
+        stop["frames"] = {
+            "made": self._frames - self._masked,
+            "masked": self._masked,
+            "failed": self._expected - self._frames,
+        }
+        self._emit("stop", stop)
+
+
+def orphan_stop(start: Mapping[str, Any], events: int, reason: str) -> dict[str, Any]:
+    """Return the stop document ``abort`` of a run whose process has gone.
+
+    Parameters
+    ----------
+    start : mapping
+        Start document of the run.
+    events : int
+        Events in its journal.
+    reason : str
+        Why it ended.
+    """
+    return {
+        "uid": str(uuid.uuid4()),
+        "run_start": start["uid"],
+        "time": start["time"],
+        "exit_status": "abort",
+        "reason": reason,
+        "num_events": {STREAM: events} if events else {},
+    }
+
+
+def _scalar_key(name: str) -> dict[str, Any]:
+    key: dict[str, Any] = {"source": _SOURCE, "shape": []}
+    if name == "flags":
+        return {**key, "dtype": "string"}
+    if name == "valid":
+        return {**key, "dtype": "integer", "dtype_numpy": "<i8"}
+    units = {"units": _UNITS[name]} if name in _UNITS else {}
+    return {**key, "dtype": "number", "dtype_numpy": "<f8", **units}
+
+
+def _software() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for distribution in ("xfusion-bluesky", "numpy", "scipy", "h5py"):
+        try:
+            versions[distribution] = version(distribution)
+        except PackageNotFoundError:
+            versions[distribution] = "not installed"
+    return versions
