@@ -146,7 +146,10 @@ class Configuration(_Section):
 
 def template() -> str:
     """Return a commented configuration file with every key at its default."""
-    lines = ["# Configuration of xfusion-bluesky. Every key is optional; these are the defaults.", ""]
+    lines = [
+        "# Configuration of xfusion-bluesky. Every key is optional; these are the defaults.",
+        "",
+    ]
     for section, info in Configuration.model_fields.items():
         defaults = info.get_default(call_default_factory=True)
         lines += [f"# {(type(defaults).__doc__ or '').splitlines()[0]}", f"[{section}]"]

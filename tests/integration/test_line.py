@@ -24,7 +24,7 @@ from xfusion_bluesky.processing.service import ServiceProcess
 from xfusion_bluesky.processing.tiled_server import TiledServer
 
 LIMIT_S = 60.0
-BLOCKING_PLUGIN = '''
+BLOCKING_PLUGIN = """
 import os
 from dataclasses import dataclass
 from xfusion_bluesky.backends.contract import BackendFactory, BackendInfo, FusedFrame
@@ -44,7 +44,7 @@ class Blocking:
 @hookimpl
 def xfusion_backends():
     return [BackendFactory(Blocking.info, Blocking)]
-'''
+"""
 
 
 @dataclass
@@ -110,7 +110,9 @@ def test_two_bursts_give_two_processed_runs_a_backend_equal_to_what_it_yields(
     wait_for_reconstructions(line.configuration.folders.state, raw_uid, 2, LIMIT_S)
 
     runs = line.catalog.reconstructions_of(raw_uid)
-    made = [(r.metadata["start"]["raw_seq_num"], r.metadata["start"]["backend"]["id"]) for r in runs]
+    made = [
+        (r.metadata["start"]["raw_seq_num"], r.metadata["start"]["backend"]["id"]) for r in runs
+    ]
     assert sorted(made) == [(1, "bicubic"), (1, "linear-bp"), (2, "bicubic"), (2, "linear-bp")]
     assert {r.metadata["stop"]["exit_status"] for r in runs} == {"success"}
     assert {r.metadata["start"]["sample_name"] for r in runs} == {"wall"}

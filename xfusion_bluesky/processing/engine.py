@@ -90,7 +90,7 @@ class BackendProcess:
         deadline = time.monotonic() + deadline_s
         done = False
         try:
-            self._start()
+            self.start()
             os.set_blocking(self._to_child, True)
             line = memoryview(job.line())
             while line:
@@ -124,7 +124,8 @@ class BackendProcess:
         if process is not None:
             process.kill()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the process, unless it runs."""
         if self._process is not None and self._process.poll() is None:
             return
         self.stop()
@@ -227,6 +228,11 @@ class Engine:
         """Ids of the backends that reconstruct each burst."""
         return tuple(self._backends)
 
+    def warm(self) -> None:
+        """Start the backends' processes now, so that the first burst need not wait for imports."""
+        for backend_id in self._backends:
+            self._pool.submit(self._warm, backend_id)
+
     def submit(
         self, burst: Burst, dark: Burst | None, flat: Burst | None, *, retry: bool = False
     ) -> list[str]:
@@ -269,6 +275,11 @@ class Engine:
         self._pool.shutdown(wait=True)
         for process in self._processes.values():
             process.stop()
+
+    def _warm(self, backend_id: str) -> None:
+        with self._locks[backend_id]:
+            if not self._closing.is_set():
+                self._processes[backend_id].start()
 
     def _parameters(self, backend_id: str) -> dict[str, Any]:
         return self._configuration.reconstruction.parameters.get(backend_id, {})

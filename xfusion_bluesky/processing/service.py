@@ -77,6 +77,7 @@ class ProcessingService:
 
     def run(self, ended: threading.Event) -> None:
         """Work until `ended` is set; then end every child and what it was doing."""
+        self._engine.warm()
         thread = threading.Thread(target=self._write, args=(ended,), name="writer", daemon=True)
         thread.start()
         try:

@@ -17,17 +17,19 @@ from xfusion_bluesky.processing.ledger import Ledger
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 16
+# Enough for the first file of fused frames, so that every run shows its first frames early.
+_MOST_AT_A_TURN = 24
 _SLOW_FRAME_MS = 500.0
 _LONGEST_BACKOFF_S = 60.0
 
 
 class _Run:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, known: bool) -> None:
         self.uid = path.name.removesuffix(SUFFIX)
         self.path = path
         self.failures = 0
         self.retry_at_s = 0.0
-        self.known = False  # asked Tiled whether something of it is there
+        self.known = known  # whether Tiled has anything of it is known: it has not
         self.forget()
 
     def forget(self) -> None:
@@ -37,6 +39,19 @@ class _Run:
         self.write: Any = None
         self.kind = "raw"
         self.number_keys: dict[str, frozenset[str]] = {}
+
+    def take(self, documents: list[tuple[str, dict[str, Any]]]) -> None:
+        """Queue documents that were read from the journal."""
+        if documents and documents[0][0] == "start":
+            processed = documents[0][1].get("analysis_stage") == ANALYSIS_STAGE
+            self.kind = "processed" if processed else "raw"
+        self.waiting += documents
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to write and it is known how."""
+        begun = self.write is not None
+        return bool(self.waiting) and (begun or _batch_size(self.kind, self.waiting) is not None)
 
 
 class TiledJournalWriter:
@@ -58,6 +73,7 @@ class TiledJournalWriter:
         self._folder, self._catalog, self._ledger = folder, catalog, ledger
         self._done = ledger.in_tiled()
         self._runs: dict[str, _Run] = {}
+        self._old = {entry.name for entry in os.scandir(folder)} if folder.exists() else set()
 
     def pump(self) -> int:
         """Write what is new.
@@ -68,21 +84,36 @@ class TiledJournalWriter:
             Documents that were written.
         """
         written = 0
-        for entry in sorted(os.scandir(self._folder), key=lambda e: e.stat().st_mtime_ns):
-            uid = entry.name.removesuffix(SUFFIX)
-            if uid in self._done or not entry.name.endswith(SUFFIX):
-                continue
-            run = self._runs.setdefault(uid, _Run(Path(entry.path)))
-            size = entry.stat().st_size
-            if size == run.size or time.monotonic() < run.retry_at_s:
-                continue
+        for run in self._with_news():
             try:
-                run.size = size
                 written += self._write(run)
                 run.failures = 0
             except Exception as error:  # noqa: BLE001 - the server may be away; others go on
                 self._put_off(run, error)
         return written
+
+    def _with_news(self) -> list[_Run]:
+        """Return the runs that have something to write, fused ones first: people wait for those."""
+        runs = []
+        for entry in sorted(os.scandir(self._folder), key=lambda e: e.stat().st_mtime_ns):
+            uid = entry.name.removesuffix(SUFFIX)
+            if uid in self._done or not entry.name.endswith(SUFFIX):
+                continue
+            known = entry.name not in self._old
+            run = self._runs.setdefault(uid, _Run(Path(entry.path), known=known))
+            size = entry.stat().st_size
+            if time.monotonic() < run.retry_at_s or (size == run.size and not run.waiting):
+                continue
+            if size != run.size:
+                try:
+                    run.take(run.reader.read())
+                    run.size = size
+                except (OSError, ValueError) as error:
+                    self._put_off(run, error)
+                    continue
+            if run.ready:
+                runs.append(run)
+        return sorted(runs, key=lambda run: run.kind == "raw")
 
     def _put_off(self, run: _Run, error: Exception) -> None:
         run.failures += 1
@@ -101,32 +132,22 @@ class TiledJournalWriter:
         run.retry_at_s = time.monotonic() + delay_s
 
     def _write(self, run: _Run) -> int:
-        documents = run.reader.read()
-        if not documents and not run.waiting:
-            return 0
-        if documents and documents[0][0] == "start":
-            processed = documents[0][1].get("analysis_stage") == ANALYSIS_STAGE
-            run.kind = "processed" if processed else "raw"
         if not run.known:
             if self._catalog.has_stop(run.uid):
                 self._finish(run)
                 return 0
             self._catalog.delete_run(self._container(run), run.uid)
             run.known = True
-        run.waiting += documents
         if run.write is None:
-            batch_size = _batch_size(run.kind, run.waiting)
-            if batch_size is None:
-                return 0
+            batch_size = _batch_size(run.kind, run.waiting) or _BATCH
             run.write = self._catalog.writer(self._container(run), batch_size)
-        count = 0
-        for name, document in run.waiting:
+        turn = run.waiting[:_MOST_AT_A_TURN]
+        for name, document in turn:
             run.write(name, _without_nulls(run, name, document))
-            count += 1
             if name == "stop":
                 self._finish(run)
-        run.waiting = []
-        return count
+        del run.waiting[: len(turn)]
+        return len(turn)
 
     def _container(self, run: _Run) -> Any:
         return self._catalog.processed if run.kind == "processed" else self._catalog.raw

@@ -37,7 +37,7 @@ class Score:
     frames : int
         Number of fused frames.
     psnr_db, ssim : float
-        Means over frames, NaN where there is no truth.
+        Means over the frames between two HR frames, NaN where there is no truth.
     frame_ms : float
         Mean time that the backend took for a frame, in ms.
     """
@@ -72,7 +72,9 @@ def read_reconstruction(run: Any) -> Reconstruction:
     """
     start, stop = run.metadata["start"], run.metadata.get("stop") or {}
     stream = run.get("fused")
-    columns = {key: _column(stream, key) for key in ("psnr_db", "ssim", "elapsed_ms")}
+    columns = {key: _column(stream, key) for key in ("psnr_db", "ssim", "elapsed_ms", "tau")}
+    # A frame that coincides with an HR frame is a copy; its score says nothing of the fusion.
+    between = (columns["tau"] > 0) & (columns["tau"] < 1)
     score = Score(
         uid=start["uid"],
         raw_uid=start["raw_uid"],
@@ -80,8 +82,8 @@ def read_reconstruction(run: Any) -> Reconstruction:
         backend=start["backend"]["id"],
         status=stop.get("exit_status", "unfinished"),
         frames=len(columns["elapsed_ms"]),
-        psnr_db=_mean(columns["psnr_db"]),
-        ssim=_mean(columns["ssim"]),
+        psnr_db=_mean(columns["psnr_db"][between[: len(columns["psnr_db"])]]),
+        ssim=_mean(columns["ssim"][between[: len(columns["ssim"])]]),
         frame_ms=_mean(columns["elapsed_ms"]),
     )
     return Reconstruction(score, columns["psnr_db"], None if stream is None else stream["fused"])

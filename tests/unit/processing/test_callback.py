@@ -43,7 +43,8 @@ def test_a_folder_that_is_away_costs_nothing_and_is_caught_up(tmp_path):
     for name, doc in docs:
         callback(name, doc)
     folder.unlink()
-    callback("start", documents()[0][1])
+    for name, doc in documents():
+        callback(name, doc)
     assert names(journal_path(folder, docs[0][1]["uid"])) == [name for name, _ in docs]
 
 
