@@ -86,6 +86,7 @@ def test_frame_times_of_both_cameras_map_to_the_truth(instrument: Any) -> None:
 @pytest.mark.parametrize("camera", ["PHANTOM", "HPVX2"])
 def test_no_trigger_is_sent_when_one_camera_refuses_to_arm(instrument: Any, camera: str) -> None:
     from bluesky.utils import FailedStatus
+
     from xfusion_bluesky.plans import dual_burst
 
     _fault(camera, "Refuse arm")
@@ -105,6 +106,7 @@ def test_lost_frames_fail_the_burst_and_say_that_the_memory_still_holds_it(
     instrument: Any,
 ) -> None:
     from bluesky.utils import FailedStatus
+
     from xfusion_bluesky.plans import dual_burst
 
     _fault("HPVX2", "Drop frames")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from xfusion_bluesky.backends.registry import Registry
 from xfusion_bluesky.catalog import Catalog, connect
 from xfusion_bluesky.configuration import Configuration
