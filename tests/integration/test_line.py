@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ LIMIT_S = 60.0
 BLOCKING_PLUGIN = """
 import os
 from dataclasses import dataclass
+import numpy as np
 from xfusion_bluesky.backends.contract import BackendFactory, BackendInfo, FusedFrame
 from xfusion_bluesky.backends.hookspecs import hookimpl
 
@@ -36,11 +38,11 @@ class Blocking:
     info = BackendInfo(id="blocking", version="1", summary="waits for its gate", needs_hr=False)
 
     def reconstruct(self, sequence, targets):
-        with open(os.environ["XFUSION_TEST_GATE"], "rb") as gate:
-            gate.read()
-        import numpy as np
         for target in targets:
-            yield FusedFrame(target, np.zeros(sequence.shape, dtype=np.float32))
+            if target == 16:
+                with open(os.environ["XFUSION_TEST_GATE"], "rb") as gate:
+                    gate.read()
+            yield FusedFrame(target, np.full(sequence.shape, target, dtype=np.float32))
 
 @hookimpl
 def xfusion_backends():
@@ -86,6 +88,16 @@ def start_line(instrument: Any, tmp_path: Path) -> Iterator[Any]:
             return Line(configuration, catalog, service)
 
         yield start
+
+
+def _first_frames(catalog: Catalog, raw_uid: str) -> Any:
+    end = time.monotonic() + LIMIT_S
+    while time.monotonic() < end:
+        for run in catalog.reconstructions_of(raw_uid):
+            if "fused" in run and "fused" in run["fused"]:
+                return run["fused"]["fused"].read()
+        time.sleep(0.1)
+    raise TimeoutError("no fused frame came into Tiled")
 
 
 def test_two_bursts_give_two_processed_runs_a_backend_equal_to_what_it_yields(
@@ -162,6 +174,9 @@ def test_the_plan_ends_while_a_backend_is_still_blocked(
 
     raw_uid = instrument.RE(dual_burst(instrument.dual, instrument.shutter)).plan_result
     assert instrument.named("stop")[0]["exit_status"] == "success"
+    frames = _first_frames(line.catalog, raw_uid)
+    assert not line.catalog.reconstructions_of(raw_uid)[0].metadata.get("stop")
+    np.testing.assert_array_equal(frames[:, 0, 0], np.arange(16))
     # Opening the other end of the gate succeeds only while the backend waits at it.
     opened = threading.Event()
 
@@ -174,6 +189,8 @@ def test_the_plan_ends_while_a_backend_is_still_blocked(
     wait_for_reconstructions(line.configuration.folders.state, raw_uid, 1, LIMIT_S)
     (run,) = line.catalog.reconstructions_of(raw_uid)
     assert run.metadata["stop"]["exit_status"] == "success"
+    frames = run["fused"]["fused"].read()
+    np.testing.assert_array_equal(frames[:, 0, 0], np.arange(81))
 
 
 def test_stopping_the_service_leaves_no_process(instrument: Any, start_line: Any) -> None:
