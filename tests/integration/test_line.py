@@ -25,7 +25,8 @@ from xfusion_bluesky.processing.ledger import wait_for_reconstructions
 from xfusion_bluesky.processing.service import ServiceProcess
 from xfusion_bluesky.processing.tiled_server import TiledServer
 
-LIMIT_S = 60.0
+LIMIT_S = 200.0
+pytestmark = pytest.mark.timeout(300)
 BLOCKING_PLUGIN = """
 import os
 from dataclasses import dataclass
