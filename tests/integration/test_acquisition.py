@@ -134,6 +134,20 @@ def test_dark_and_flat_are_runs_of_their_own_and_the_sample_returns(instrument: 
     assert abs(instrument.sample.position) < 0.01
 
 
+def test_a_second_flat_is_as_bright_as_the_first(instrument: Any) -> None:
+    from xfusion_bluesky.plans import dark_flat
+
+    # The RunEngine stops the stage at the end of the first plan; that must not spoil the second.
+    for _ in range(2):
+        instrument.RE(dark_flat(instrument.dual, instrument.shutter, instrument.sample, hr_last=1))
+
+    levels = []
+    for resource in instrument.named("stream_resource"):
+        with h5py.File(_file(resource), "r") as file:
+            levels.append(float(np.mean(file["/entry/data/data"][:])))
+    np.testing.assert_allclose(levels[4:], levels[:4], rtol=0.01)
+
+
 def test_the_shutter_is_closed_when_the_plan_ends(instrument: Any) -> None:
     from xfusion_bluesky.plans import dual_burst
 

@@ -11,10 +11,12 @@ from bluesky.utils import Msg
 from ophyd import EpicsMotor
 
 from ..devices.dual import DualCamera
+from ..devices.faults import DeviceFault
 from ..devices.shutter import Shutter
 
 Plan = Generator[Msg, Any, Any]
 SCALE = 4
+POSITION_TOLERANCE_MM = 0.1
 
 
 def dual_burst(
@@ -120,7 +122,7 @@ def dark_flat(
         yield from _set_timing(dual, hr_first, hr_last, 0.0, 0.0)
         yield from bps.mv(shutter, "Closed")
         dark_uid = yield from _bursts(dual, bursts, start("dark"))
-        yield from bps.mv(sample, sample_out_mm)
+        yield from _move(sample, sample_out_mm)
         yield from bps.mv(shutter, "Open")
         flat_uid = yield from _bursts(dual, bursts, start("flat"))
         return dark_uid, flat_uid
@@ -128,7 +130,7 @@ def dark_flat(
     def restore() -> Plan:
         yield from _close(shutter)
         for position_mm in before_mm:
-            yield from bps.mv(sample, position_mm)
+            yield from _move(sample, position_mm)
 
     return (yield from bpp.finalize_wrapper(inner(), restore))
 
@@ -156,6 +158,20 @@ def _set_timing(
     yield from bps.mv(dual.phantom.first_frame, hr_first, dual.phantom.last_frame, hr_last)
     yield from bps.mv(generator.delay_a_s, phantom_delay_ns * 1e-9)
     yield from bps.mv(generator.delay_c_s, shimadzu_delay_ns * 1e-9)
+
+
+def _move(sample: EpicsMotor, position_mm: float) -> Plan:
+    # A motor that was stopped on its way also says "done"; a flat with the sample in is no flat.
+    yield from bps.mv(sample, position_mm)
+    reached_mm = yield from bps.rd(sample)
+    if abs(reached_mm - position_mm) > POSITION_TOLERANCE_MM:
+        raise DeviceFault(
+            "The sample stage is not where it was sent",
+            where=sample.prefix,
+            why=f"it is at {reached_mm:g} mm instead of {position_mm:g} mm",
+            action="look for a stop or a limit at the stage, then run the plan again",
+            data="runs taken so far are safe",
+        )
 
 
 def _close(shutter: Shutter) -> Plan:

@@ -80,6 +80,8 @@ class SampleStage(PVGroup):
         if self._moving is not None:
             self._moving.cancel()
         fields = self.x.field_inst
+        # A stop of a motor at rest has nothing to stop; it must not end the next move.
+        await fields.stop.write(0)
         await fields.done_moving_to_value.write(0)
         await fields.motor_is_moving.write(1)
         self._moving = asyncio.get_running_loop().create_task(self._travel(float(goal)))

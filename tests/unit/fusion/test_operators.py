@@ -37,7 +37,8 @@ def test_spreading_is_the_adjoint_of_binning(y, seed):
     assert abs(left - right) <= 1e-6 * scale + 1e-12
 
 
-@given(st.floats(-1e4, 1e4, width=32), st.integers(1, 6), st.integers(1, 6))
+# A subnormal number has no relative precision to keep.
+@given(st.floats(-1e4, 1e4, width=32, allow_subnormal=False), st.integers(1, 6), st.integers(1, 6))
 def test_a_constant_stays_constant(value, h, w):
     y = np.full((h, w), value, dtype=np.float32)
     for upsample in (upsample_cubic, upsample_nearest):
