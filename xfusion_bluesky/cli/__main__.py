@@ -1,0 +1,5 @@
+"""`python -m xfusion_bluesky.cli`."""
+
+from . import main
+
+main()

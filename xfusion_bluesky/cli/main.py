@@ -1,0 +1,78 @@
+"""The command `xfusion-bluesky`. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..catalog import CatalogError
+from ..configuration import FILE_NAME, ConfigurationError, template
+from . import runs
+from .installation import console
+from .plugins import plugins
+from .runs import score_table
+from .sim import sim
+
+app = typer.Typer(
+    name="xfusion-bluesky",
+    help="X-ray movies that are sharp and fast, from two cameras.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; an expected failure is one line and exit code 2."""
+    try:
+        app()
+    except (
+        CatalogError,
+        ConfigurationError,
+        FileNotFoundError,
+        LookupError,
+        ConnectionError,
+    ) as error:
+        print(f"xfusion-bluesky: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path()) -> None:
+    """Write a commented configuration file with every key at its default."""
+    path = folder / FILE_NAME
+    if path.exists():
+        raise ConfigurationError(f"{path} exists already; nothing was written.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(template(), encoding="utf-8")
+    console.print(f"Wrote {path}")
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("xfusion-demo"),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the servers running.")] = False,
+) -> None:
+    """Run the whole line on a simulated beamline that replays real x-ray data."""
+    from ..demo import demonstration
+
+    with (
+        console.status("Two cameras, one plan, one fused movie ..."),
+        demonstration(folder, keep=keep) as result,
+    ):
+        console.print(score_table(list(result.scores)))
+        console.print(f"raw run            {result.raw_uid}")
+        console.print(f"first fused frame  {result.first_fused_s:.1f} s after the burst was closed")
+        console.print(f"picture            {result.picture}", soft_wrap=True)
+        console.print(f"movie              {result.movie}", soft_wrap=True)
+        state = "running" if keep else "stopped now; --keep leaves it running"
+        console.print(f"Tiled              {result.web_uri} ({state})", soft_wrap=True)
+    if keep:
+        console.print(f"stop everything:   xfusion-bluesky sim stop --config {folder / FILE_NAME}")
+
+
+app.add_typer(sim, name="sim")
+app.add_typer(plugins, name="plugins")
+app.add_typer(runs.app)
