@@ -61,6 +61,9 @@ class BackendInfo:
         chosen by itself.
     scale : int
         Fused pixels along an LR pixel.
+    claims_accuracy : bool
+        False for a method that is not trained or not finished yet: conformance then leaves out the
+        scenes whose answer is known, and the card of the backend says so.
     """
 
     id: str
@@ -73,6 +76,7 @@ class BackendInfo:
     weights: Weights | None = None
     unavailable: str | None = None
     scale: int = SCALE
+    claims_accuracy: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +88,9 @@ class FusedFrame:
     target : int
         LR frame it belongs to.
     image : (H, W) float32
-        In the units of the sequence, not clipped; may be read-only. A frame that cannot be made
-        is all NaN with ``diagnostics={"masked": 1.0}``.
+        In the units of the sequence, not clipped; may be read-only, and must not be written to
+        once it was yielded. A frame that cannot be made is all NaN with
+        ``diagnostics={"masked": 1.0}``.
     variance : (H, W) float32, optional
         Of the image, >= 0.
     attention : (float, float, float), optional

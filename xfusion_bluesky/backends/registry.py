@@ -183,7 +183,7 @@ class Registry:
         block: Collection[str],
     ) -> None:
         name, distribution = entry_point.name, _distribution(entry_point)
-        version = entry_point.dist.version if entry_point.dist is not None else ""
+        version = (entry_point.dist.version or "") if entry_point.dist is not None else ""
         barred = _barred(name, distribution, allow, block)
         if barred is not None:
             reason, fix = barred
@@ -206,17 +206,17 @@ class Registry:
 
     def _add(self, plugin: object, name: str, distribution: str, version: str) -> None:
         asks_author = f"update {distribution or name}, or tell its author"
-        stated = getattr(plugin, "XFUSION_API_VERSION", 1)
-        if stated != hookspecs.API_VERSION:
-            self._set_aside(
-                name,
-                distribution,
-                version,
-                f"it is written for plugin API {stated!r}, this is API {hookspecs.API_VERSION}",
-                f"install versions of xfusion-bluesky and {distribution or name} that match",
-            )
-            return
         try:
+            stated = getattr(plugin, "XFUSION_API_VERSION", 1)
+            if stated != hookspecs.API_VERSION:
+                self._set_aside(
+                    name,
+                    distribution,
+                    version,
+                    f"it is written for plugin API {stated!r}, this is API {hookspecs.API_VERSION}",
+                    f"install versions of xfusion-bluesky and {distribution or name} that match",
+                )
+                return
             factories = _backends_of(plugin, name)
         except KeyboardInterrupt:
             raise
@@ -282,7 +282,8 @@ def _barred(
 
 
 def _distribution(entry_point: metadata.EntryPoint) -> str:
-    return entry_point.dist.name if entry_point.dist is not None else ""
+    # A half-removed installation has neither name nor version.
+    return (entry_point.dist.name or "") if entry_point.dist is not None else ""
 
 
 def _canonical(name: str) -> str:
@@ -290,4 +291,8 @@ def _canonical(name: str) -> str:
 
 
 def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - an error of a plugin may fail even at saying what it is
+        text = "it cannot say more"
+    return f"{type(error).__name__}: {text}"

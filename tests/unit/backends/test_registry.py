@@ -86,6 +86,12 @@ def xfusion_backends():
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("XFUSION_API_VERSION = 99", "API 99"),
         ("", "offers no backend"),
+        ("raise SystemExit('two\\nlines')", "SystemExit: two lines"),
+        (
+            "class Mute(Exception):\n    def __str__(self): raise RuntimeError\nraise Mute",
+            "Mute: it cannot say more",
+        ),
+        ("def __getattr__(name): raise OSError('driver ' + name)", "OSError: driver"),
     ],
 )
 def test_a_broken_plugin_costs_only_itself(install, source, reason):
@@ -102,6 +108,24 @@ def test_a_broken_plugin_costs_only_itself(install, source, reason):
     assert (aside.plugin, aside.distribution, aside.version) == ("broken", "aaa-broken", "1.2")
     assert reason in aside.reason
     assert "aaa-broken" in aside.fix
+
+
+def test_two_distributions_that_offer_one_id_leave_the_first(install):
+    install("aaa-good", "first", GOOD)
+    registry = Registry.from_entry_points(install("zzz-good", "second", GOOD))
+    assert registry.factories["good"].distribution == "aaa-good"
+    (aside,) = registry.quarantined
+    assert (aside.plugin, aside.distribution) == ("second", "zzz-good")
+    assert "'good' exists already in plugin 'first'" in aside.reason
+    assert "block one of" in aside.fix
+
+
+def test_a_half_removed_installation_does_not_hide_the_others(install, tmp_path):
+    install("aaa-broken", "broken", "raise SystemExit(3)")
+    (tmp_path / "aaa_broken-1.2.dist-info" / "METADATA").unlink()
+    registry = Registry.from_entry_points(install("zzz-good", "good", GOOD))
+    assert list(registry.factories) == ["good"]
+    assert [aside.plugin for aside in registry.quarantined] == ["broken"]
 
 
 def test_a_keyboard_interrupt_is_for_the_user(install):
