@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import platform
+import statistics
+import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +33,7 @@ _NAMESPACE = uuid.UUID("6f0f2b36-2d0c-5c11-9d7f-6d1f3a1f9a52")
 _COPIED = ("scan_id", "sample_name", "proposal_id", "data_session", "beamline_id")
 _UNITS = {"time_ns": "ns", "elapsed_ms": "ms", "psnr_db": "dB"}
 _SOURCE = "xfusion_bluesky"
+_REASON_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ class ProcessedRun:
         Of the backend, JSON values.
     attempt : int
         From 1.
+    fallback_for : str, optional
+        Uid of the failed processed run that this one stands in for.
     """
 
     def __init__(
@@ -129,16 +134,19 @@ class ProcessedRun:
         backend: BackendIdentity,
         parameters: Mapping[str, Any],
         attempt: int,
+        *,
+        fallback_for: str | None = None,
     ) -> None:
         self._emit = emit
-        self._frames = 0
-        self._masked = 0
+        self._records: list[FrameRecord] = []
         self._expected = burst.shimadzu.shape[0]
         self._shape: tuple[int, int] | None = None
         self._scalars: tuple[str, ...] = ()
         key = reconstruction_key(burst, backend, parameters)
         start = burst.start
         copied = {name: start[name] for name in _COPIED if start.get(name) is not None}
+        if fallback_for is not None:
+            copied["fallback_for"] = fallback_for
         parents = (start.get(k) for k in ("calibration_uid", "dark_uid", "flat_uid"))
         self._run = compose_run(
             uid=attempt_uid(key, attempt),
@@ -150,6 +158,7 @@ class ProcessedRun:
                 "parent_uids": [burst.raw_uid, *filter(None, parents)],
                 "raw_uid": burst.raw_uid,
                 "raw_seq_num": burst.seq_num,
+                "num_frames": self._expected,
                 "backend": asdict(backend),
                 "traversal": TRAVERSAL,
                 "parameters": dict(parameters),
@@ -214,7 +223,7 @@ class ProcessedRun:
             },
         )
         self._emit("stream_resource", dict(resource.stream_resource_doc))
-        first = self._frames + 1
+        first = len(self._records) + 1
         datum = resource.compose_stream_datum(
             {"start": 0, "stop": len(records)},
             seq_nums={"start": first, "stop": first + len(records)},
@@ -226,10 +235,11 @@ class ProcessedRun:
             stamps = dict.fromkeys(data, self._run.start_doc["time"])
             event = self._descriptor.compose_event(data=data, timestamps=stamps)
             self._emit("event", dict(event))
-            self._masked += not record.valid
-        self._frames += len(records)
+        self._records += records
 
-    def stop(self, exit_status: ExitStatus, reason: str = "") -> None:
+    def stop(
+        self, exit_status: ExitStatus, reason: str = "", *, fallback_uid: str | None = None
+    ) -> None:
         """Emit the stop document.
 
         Parameters
@@ -237,37 +247,74 @@ class ProcessedRun:
         exit_status : {"success", "fail", "abort"}
             How it ended.
         reason : str
-            Why, when it is no success.
+            Why, when it is no success; made one line of 500 characters at most.
+        fallback_uid : str, optional
+            Uid of the processed run that stands in for this one.
         """
-        stop = dict(self._run.compose_stop(exit_status=exit_status, reason=reason))
-        stop["frames"] = {
-            "made": self._frames - self._masked,
-            "masked": self._masked,
-            "failed": self._expected - self._frames,
-        }
+        stop = dict(self._run.compose_stop(exit_status=exit_status, reason=_one_line(reason)))
+        stop |= _summary(self._records, self._expected)
+        if fallback_uid is not None:
+            stop["fallback_uid"] = fallback_uid
         self._emit("stop", stop)
 
 
-def orphan_stop(start: Mapping[str, Any], events: int, reason: str) -> dict[str, Any]:
-    """Return the stop document ``abort`` of a run whose process has gone.
+def orphan_stop(documents: Iterable[tuple[str, Mapping[str, Any]]], reason: str) -> dict[str, Any]:
+    """Return the stop document ``abort`` of a processed run whose process has gone.
 
     Parameters
     ----------
-    start : mapping
-        Start document of the run.
-    events : int
-        Events in its journal.
+    documents : iterable of (str, mapping)
+        What its journal holds; the start document first.
     reason : str
         Why it ended.
     """
+    start: Mapping[str, Any] = {}
+    records = []
+    for name, document in documents:
+        if name == "start":
+            start = document
+        elif name == "event":
+            data = {key: v for key, v in document["data"].items() if v is not None}
+            records.append(FrameRecord.model_validate(data))
     return {
         "uid": str(uuid.uuid4()),
         "run_start": start["uid"],
-        "time": start["time"],
+        "time": time.time(),
         "exit_status": "abort",
-        "reason": reason,
-        "num_events": {STREAM: events} if events else {},
+        "reason": _one_line(reason),
+        "num_events": {STREAM: len(records)} if records else {},
+        **_summary(records, start.get("num_frames", len(records))),
     }
+
+
+def _summary(records: Sequence[FrameRecord], expected: int) -> dict[str, Any]:
+    made = [record for record in records if record.valid]
+    # A frame that coincides with an HR frame is a copy; its score says nothing of the fusion.
+    between = [record for record in made if 0 < record.tau < 1]
+    quality = {
+        "psnr_db": _over(statistics.fmean, (record.psnr_db for record in between)),
+        "ssim": _over(statistics.fmean, (record.ssim for record in between)),
+        "chi2": _over(statistics.median, (record.chi2 for record in made)),
+        "frame_ms": _over(statistics.median, (record.elapsed_ms for record in made)),
+    }
+    return {
+        "frames": {
+            "made": len(made),
+            "masked": len(records) - len(made),
+            "failed": expected - len(records),
+        },
+        "quality": {key: value for key, value in quality.items() if value is not None},
+    }
+
+
+def _over(average: Callable[[list[float]], float], values: Iterable[float]) -> float | None:
+    known = [value for value in values if math.isfinite(value)]
+    return average(known) if known else None
+
+
+def _one_line(reason: str) -> str:
+    line = " ".join(reason.split())
+    return line if len(line) <= _REASON_CHARACTERS else line[: _REASON_CHARACTERS - 1] + "…"
 
 
 def _scalar_key(name: str) -> dict[str, Any]:

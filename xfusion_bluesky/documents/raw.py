@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .paths import path_of
+
 CAMERAS = ("phantom", "shimadzu")
 _STREAM = "primary"
 
@@ -162,7 +164,7 @@ def _camera_burst(
         for key, value in part["data"].items()
     }
     burst = CameraBurst(
-        file=_local_path(resource["uri"]),
+        file=path_of(resource["uri"]),
         dataset=resource["parameters"]["dataset"],
         shape=(n, height, width),
         frame_time_ns=tuple(float(time) for time in data[f"{camera}_frame_time_ns"]),
@@ -178,11 +180,3 @@ def _camera_burst(
             f"and {len(burst.valid)} flags: the run cannot be reconstructed; its files are safe."
         )
     return burst
-
-
-def _local_path(uri: str) -> Path:
-    # The URI is not percent-encoded: a general parser would cut names at '#', '?' or '%'.
-    for prefix in ("file://localhost/", "file:///"):
-        if uri.startswith(prefix):
-            return Path("/" + uri.removeprefix(prefix))
-    raise ValueError(f"The frames are at {uri!r}, which is no file of this computer.")

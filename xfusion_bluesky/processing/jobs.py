@@ -31,6 +31,12 @@ class ReconstructionJob(_Line):
     shard_seconds: float = Field(2.0, gt=0)
 
 
+class Ready(_Line):
+    """The process has loaded its plugin and waits for jobs; the first message of each process."""
+
+    kind: Literal["ready"] = "ready"
+
+
 class Started(_Line):
     """The burst is open and the backend is made."""
 
@@ -64,7 +70,7 @@ class Failed(_Line):
     traceback: str = ""
 
 
-Message = Started | ShardWritten | Finished | Failed
+Message = Ready | Started | ShardWritten | Finished | Failed
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 
@@ -77,3 +83,47 @@ def parse_message(line: bytes) -> Message:
         The line is none.
     """
     return _MESSAGE.validate_json(line)
+
+
+class Conversation:
+    """Holds what a backend process says of one job against what it said before.
+
+    A plugin can write to the pipe itself; what it invents is not believed.
+
+    Parameters
+    ----------
+    job : ReconstructionJob
+        What was asked.
+    """
+
+    def __init__(self, job: ReconstructionJob) -> None:
+        self._job = job
+        self._started = False
+        self._frames = 0
+
+    def check(self, message: Message) -> None:
+        """Take the next message.
+
+        Raises
+        ------
+        ValueError
+            It cannot follow those before.
+        """
+        match message:
+            case Started() if not self._started:
+                self._started = True
+            case ShardWritten(file=file, first=first, frames=frames) if self._started:
+                if first != self._frames or file.parent != self._job.folder:
+                    raise ValueError(f"a file {file} of frames from {first} on")
+                self._frames += len(frames)
+            case Finished(made=made, masked=masked) if self._started:
+                asked = self._job.burst.shimadzu.shape[0]
+                if not made + masked == self._frames == asked:
+                    raise ValueError(
+                        f"it has finished with {made} + {masked} frames, {self._frames} are in "
+                        f"files and {asked} were asked for"
+                    )
+            case Failed():
+                pass
+            case _:
+                raise ValueError(f"{message.kind!r} out of turn")

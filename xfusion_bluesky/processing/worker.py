@@ -3,93 +3,43 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import faulthandler
 import math
 import os
 import queue
+import signal
+import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import cast
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from xfusion_bluesky.backends.registry import Registry
 from xfusion_bluesky.backends.runner import TimedFrame, checked_frames
-from xfusion_bluesky.documents.processed import DATASET, FrameRecord
+from xfusion_bluesky.documents.processed import FrameRecord
 from xfusion_bluesky.documents.sequence import TruthSource, burst_sequence, truth_of
-from xfusion_bluesky.fusion.arrays import Float32Array
 from xfusion_bluesky.fusion.metrics import Normalisation, aad, lr_consistency, psnr, ssim
 from xfusion_bluesky.fusion.sequence import DualSequence, NoHRFrameError
+from xfusion_bluesky.processing.discovery import PluginName, entry_points
 from xfusion_bluesky.processing.jobs import (
     Failed,
     Finished,
     Message,
+    Ready,
     ReconstructionJob,
-    ShardWritten,
     Started,
 )
+from xfusion_bluesky.processing.shards import ShardWriter, require_space
 
 _NICENESS = 10
 _TRACEBACK_CHARACTERS = 2000
+_WHAT_CHARACTERS = 1000
+_GRACE_S = 30.0
 _SMALLEST_SSIM_SIDE_PX = 11
-
-
-class ShardWriter:
-    """Collects fused frames and writes them in files that are complete when they get their name.
-
-    Parameters
-    ----------
-    job : ReconstructionJob
-        Says where to, and how many frames at most.
-    tell : callable
-        Gets each `ShardWritten`.
-    """
-
-    def __init__(self, job: ReconstructionJob, tell: Callable[[Message], None]) -> None:
-        self._job, self._tell = job, tell
-        self._images: list[Float32Array] = []
-        self._records: list[FrameRecord] = []
-        self._shards = self._written = 0
-        self._begin_s = time.monotonic()
-        job.folder.mkdir(parents=True, exist_ok=True)
-
-    def add(self, image: Float32Array, record: FrameRecord) -> None:
-        """Take the next frame; write a file when it is full or has waited long enough."""
-        self._images.append(image)
-        self._records.append(record)
-        late = time.monotonic() - self._begin_s >= self._job.shard_seconds
-        if late or len(self._images) >= self._job.shard_frames:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the frames that wait."""
-        if self._images:
-            path = self._job.folder / f"shard_{self._shards:03d}.h5"
-            _write(path, self._images)
-            records = tuple(self._records)
-            self._tell(ShardWritten(file=path, first=self._written, frames=records))
-            self._written += len(records)
-            self._shards += 1
-            self._images, self._records = [], []
-        self._begin_s = time.monotonic()
-
-
-def _write(path: Path, images: Sequence[Float32Array]) -> None:
-    draft = path.with_name(path.name + ".part")
-    draft.unlink(missing_ok=True)
-    with h5py.File(draft, "w", locking=False) as file:
-        shape = (len(images), *images[0].shape)
-        chunks = (1, *images[0].shape)
-        data = file.create_dataset(DATASET, shape, dtype=np.float32, chunks=chunks)
-        for k, image in enumerate(images):
-            data[k] = image
-    with draft.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    draft.rename(path)
 
 
 def reconstruct(
@@ -110,11 +60,26 @@ def reconstruct(
     """
     try:
         made, masked = _reconstruct(registry, backend_id, job, tell)
-    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-        tail = traceback.format_exc()[-_TRACEBACK_CHARACTERS:]
-        tell(Failed(what=f"{type(error).__name__}: {error}", traceback=tail))
+    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
+        tail = _printable(traceback.format_exc()[-_TRACEBACK_CHARACTERS:])
+        tell(Failed(what=_in_words(error), traceback=tail))
     else:
         tell(Finished(made=made, masked=masked))
+
+
+def _in_words(error: BaseException) -> str:
+    try:
+        text = str(error)[:_WHAT_CHARACTERS]
+        if isinstance(error, SystemExit):
+            text = f"the backend called sys.exit({text})"
+    except Exception:  # noqa: BLE001 - an error of a plugin may fail even at saying what it is
+        text = "it cannot say more"
+    return _printable(f"{type(error).__name__}: {text}")
+
+
+def _printable(text: str) -> str:
+    # Lone surrogates, from file names for instance, cannot go into JSON.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _reconstruct(
@@ -123,6 +88,8 @@ def _reconstruct(
     backend = registry.create(backend_id, job.parameters)
     corrected = job.dark is not None and job.flat is not None
     with burst_sequence(job.burst, job.dark, job.flat) as sequence:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        require_space(job.folder, sequence.n_lr, sequence.shape)
         judge = _Judge.of(sequence, truth_of(job.burst) if corrected else None)
         tell(Started(shape=sequence.shape, has_truth=judge.truth is not None))
         shards = ShardWriter(job, tell)
@@ -196,13 +163,17 @@ def main(arguments: list[str] | None = None) -> None:
         Command line without the program's name.
     """
     parser = argparse.ArgumentParser(description="Run one backend, for the processing service.")
+    parser.add_argument("--plugin", required=True, help="name of the plugin that has it, JSON")
     parser.add_argument("--backend", required=True, help="id")
     parser.add_argument("--fd-in", type=int, required=True, help="file descriptor with jobs")
     parser.add_argument("--fd-out", type=int, required=True, help="file descriptor for messages")
-    parser.add_argument("--allow", action="append", default=None, help="only this plugin")
-    parser.add_argument("--block", action="append", default=[], help="never this plugin")
+    parser.add_argument("--start-limit", type=float, required=True, help="longest start, s")
+    parser.add_argument("--job-limit", type=float, required=True, help="longest job, s")
     options = parser.parse_args(arguments)
     os.nice(_NICENESS)
+    for pipe in (options.fd_in, options.fd_out):
+        os.set_inheritable(pipe, False)
+    faulthandler.enable()
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def listen() -> None:
@@ -213,7 +184,9 @@ def main(arguments: list[str] | None = None) -> None:
         os._exit(0)
 
     threading.Thread(target=listen, name="jobs", daemon=True).start()
-    registry = Registry.discover(options.allow, options.block)
+    _limit(options.start_limit)
+    plugin = PluginName.model_validate_json(options.plugin)
+    registry = Registry.from_entry_points(e for name, e in entry_points() if name == plugin)
     with os.fdopen(options.fd_out, "wb", buffering=0) as out:
 
         def tell(message: Message) -> None:
@@ -221,9 +194,25 @@ def main(arguments: list[str] | None = None) -> None:
             while view:
                 view = view[out.write(view) or 0 :]
 
+        def flush_and_tell(message: Message) -> None:
+            # What the backend has printed belongs to this job, not to the next.
+            if isinstance(message, Finished | Failed):
+                for stream in (sys.stdout, sys.stderr):
+                    with contextlib.suppress(Exception):
+                        stream.flush()
+            tell(message)
+
+        tell(Ready())
         while True:
+            _limit(0)
             job = ReconstructionJob.model_validate_json(jobs.get())
-            reconstruct(registry, options.backend, job, tell)
+            _limit(options.job_limit)
+            reconstruct(registry, options.backend, job, flush_and_tell)
+
+
+def _limit(seconds: float) -> None:
+    # A plugin may hang where no Python runs, and the engine that would kill it may have gone.
+    signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE_S if seconds else 0)
 
 
 if __name__ == "__main__":

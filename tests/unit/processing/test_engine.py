@@ -1,9 +1,33 @@
+import os
+import signal
+
 import pytest
 
-from xfusion_bluesky.configuration import Plugins
 from xfusion_bluesky.documents.raw import Burst, CameraBurst
-from xfusion_bluesky.processing.engine import BackendFailed, BackendProcess
-from xfusion_bluesky.processing.jobs import Failed, ReconstructionJob
+from xfusion_bluesky.processing.backend_log import BackendLog
+from xfusion_bluesky.processing.backend_process import BackendFailed, BackendProcess, Limits
+from xfusion_bluesky.processing.discovery import FoundBackend, PluginName
+from xfusion_bluesky.processing.jobs import (
+    Conversation,
+    Failed,
+    Finished,
+    Ready,
+    ReconstructionJob,
+    ShardWritten,
+    Started,
+)
+
+BICUBIC = FoundBackend(
+    id="bicubic",
+    version="0",
+    summary="",
+    needs_hr=False,
+    unavailable=None,
+    weights=None,
+    source=PluginName(plugin="bicubic", distribution="xfusion-bicubic"),
+    distribution_version="0",
+)
+LIMITS = Limits(deadline_s=60, memory_mb=1e6)
 
 
 @pytest.fixture
@@ -14,30 +38,71 @@ def job(tmp_path):
 
 @pytest.fixture
 def process(tmp_path):
-    process = BackendProcess("bicubic", Plugins(), tmp_path / "backend.log", "SECRET")
+    process = BackendProcess(BICUBIC, LIMITS, tmp_path / "backend.log", "SECRET")
     yield process
     process.stop()
 
 
-def test_a_failure_is_told_and_the_process_stays_warm(process, job):
+def test_a_failure_is_told_and_the_next_job_gets_a_new_process(process, job):
     for _ in range(2):
-        (message,) = process.run(job, deadline_s=60)
+        (message,) = process.run(job)
         assert isinstance(message, Failed)
         assert "gone.h5" in message.what
-    assert process._process.poll() is None
+        assert process.pid is None
 
 
-def test_a_killed_process_says_so_and_the_next_job_gets_a_new_one(process, job):
-    list(process.run(job, deadline_s=60))
-    messages = process.run(job, deadline_s=60)
-    first = process._process
-    first.kill()
-    first.wait()
-    assert isinstance(next(messages), Failed)
-    assert process._process is not first
+def test_a_process_that_died_while_nobody_asked_is_replaced(process, job):
+    process.start()
+    first = process.pid
+    os.kill(first, signal.SIGKILL)
+    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+    (message,) = process.run(job)
+    assert isinstance(message, Failed)
 
 
-def test_the_deadline_kills(process, job):
-    with pytest.raises(BackendFailed, match="deadline"):
-        list(process.run(job, deadline_s=0.0))
-    assert process._process is None
+def test_the_deadline_kills(job, tmp_path):
+    process = BackendProcess(BICUBIC, Limits(0.0, 1e6), tmp_path / "backend.log", "SECRET")
+    with pytest.raises(BackendFailed, match="deadline of 0 s"):
+        list(process.run(job))
+    assert process.pid is None
+
+
+def test_a_closed_process_does_not_come_back(process, job):
+    process.close()
+    with pytest.raises(BackendFailed, match="service ended"):
+        list(process.run(job))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [Ready()],
+        [Finished(made=1, masked=0)],
+        [Started(shape=(4, 4), has_truth=False), Finished(made=1, masked=0)],
+        [Started(shape=(4, 4), has_truth=False), Finished(made=0, masked=0)],
+        [Started(shape=(4, 4), has_truth=False)] * 2,
+        [Started(shape=(4, 4), has_truth=False), ShardWritten(file="/x/a.h5", first=0, frames=())],
+    ],
+)
+def test_what_cannot_be_true_is_not_believed(job, said):
+    conversation = Conversation(job)
+    for message in said[:-1]:
+        conversation.check(message)
+    with pytest.raises(ValueError):
+        conversation.check(said[-1])
+
+
+def test_a_log_keeps_the_beginning_and_the_end_and_starts_anew_when_it_is_long(tmp_path):
+    log = BackendLog(tmp_path / "logs" / "backend.log", limit_mb=1e-3)
+    log.begin("first")
+    for k in range(3000):
+        log.take(b"line %05d of very many, so that the end is far away\n" % k)
+    log.end()
+    text = log.path.read_text()
+    assert [f"line {k:05d}" in text for k in (0, 500, 2999)] == [True, False, True]
+    assert "bytes more were printed and are not kept" in text
+    log.path.write_bytes(b"x" * (9 << 20))
+    log.begin("second")
+    log.end()
+    assert log.path.read_text() == "--- second\n"
+    assert log.path.with_name("backend.log.1").stat().st_size == 9 << 20
