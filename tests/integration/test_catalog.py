@@ -161,6 +161,7 @@ def emit_processed(
             data, stamps = {"tau": 0.5, "flags": 3}, {"tau": 0.0, "flags": 0.0}
             writer("event", descriptor.compose_event(data=data, timestamps=stamps, filled={}))
         done += n
+    writer.flush()
     if stop:
         writer("stop", run.compose_stop())
     return run.start_doc["uid"], images
@@ -168,12 +169,12 @@ def emit_processed(
 
 @pytest.fixture(scope="module")
 def raw_run(catalog, folder):
-    return emit_raw(catalog.writer(catalog.raw, 1), folder / "raw images", scan_id=7)
+    return emit_raw(catalog.writer(catalog.raw), folder / "raw images", scan_id=7)
 
 
 @pytest.fixture(scope="module")
 def processed_run(catalog, folder, raw_run):
-    writer = catalog.writer(catalog.processed, 16)
+    writer = catalog.writer(catalog.processed)
     return emit_processed(writer, folder / "raw images", raw_run[0], (5, 16, 3), scan_id=7)
 
 
@@ -231,7 +232,7 @@ def test_files_of_unequal_length_are_one_movie_in_order(catalog, processed_run):
 
 @pytest.mark.parametrize("per_event", [True, False])
 def test_frames_are_seen_while_the_run_goes_on(catalog, folder, per_event):
-    writer = catalog.writer(catalog.processed, 16)
+    writer = catalog.writer(catalog.processed)
     uid, images = emit_processed(
         writer, folder / "raw images", shards=(2, 3), stop=False, per_event=per_event
     )
@@ -241,7 +242,7 @@ def test_frames_are_seen_while_the_run_goes_on(catalog, folder, per_event):
 
 def test_a_half_written_run_is_replaced_and_its_files_stay(catalog, folder):
     images = folder / "raw images"
-    writer = catalog.writer(catalog.processed, 1)
+    writer = catalog.writer(catalog.processed)
     uid, _ = emit_processed(writer, images, shards=(2,), stop=False)
     catalog.delete_run(catalog.processed, uid)
     catalog.delete_run(catalog.processed, uid)
@@ -250,7 +251,7 @@ def test_a_half_written_run_is_replaced_and_its_files_stay(catalog, folder):
         catalog.run(uid)
     with h5py.File(images / f"{uid}_0.h5") as file:
         assert file["/entry/data/data"].shape == (2, H, W)
-    writer = catalog.writer(catalog.processed, 1)
+    writer = catalog.writer(catalog.processed)
     again, _ = emit_processed(writer, images, shards=(2,), uid=uid)
     assert again == uid
     assert catalog.has_stop(uid)
@@ -259,9 +260,8 @@ def test_a_half_written_run_is_replaced_and_its_files_stay(catalog, folder):
 def test_a_second_writer_of_a_run_is_told(catalog, processed_run):
     uid, _ = processed_run
     run = compose_run(uid=uid)
-    # The RunRouter warns, wrongly, of an old kind of factory before the error goes on.
-    with pytest.warns(UserWarning, match="callback"), pytest.raises(ClientError, match="409"):
-        catalog.writer(catalog.processed, 1)("start", run.start_doc)
+    with pytest.raises(ClientError, match="409"):
+        catalog.writer(catalog.processed)("start", run.start_doc)
 
 
 def test_runs_are_found_by_uid_start_of_uid_and_scan_id(catalog, raw_run, processed_run):
@@ -280,8 +280,8 @@ def test_an_unknown_run_is_said_to_be_unknown(catalog, identifier):
 
 def test_ambiguous_identifiers_list_the_runs(catalog):
     uids = [f"ambiguous-{k}" for k in range(2)]
-    writer = catalog.writer(catalog.raw, 1)
     for uid in uids:
+        writer = catalog.writer(catalog.raw)
         run = compose_run(uid=uid, metadata={"scan_id": 4711})
         writer("start", run.start_doc)
         writer("stop", run.compose_stop())
@@ -293,10 +293,9 @@ def test_ambiguous_identifiers_list_the_runs(catalog):
 
 def test_reconstructions_come_by_event_backend_and_attempt(catalog, folder):
     wanted = [(1, "bicubic", 1), (1, "linear", 1), (1, "linear", 2), (2, "bicubic", 1)]
-    writer = catalog.writer(catalog.processed, 1)
     for seq_num, backend, attempt in reversed(wanted):
         emit_processed(
-            writer,
+            catalog.writer(catalog.processed),
             folder / "raw images",
             "some-raw-run",
             raw_seq_num=seq_num,

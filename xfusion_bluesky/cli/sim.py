@@ -13,24 +13,15 @@ sim = typer.Typer(help="The simulated beamline of this folder.", no_args_is_help
 @sim.command()
 def start(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Start the simulated IOCs, the Tiled server and the reconstruction service."""
-    from ..processing.service import ServiceProcess
-    from ..processing.tiled_server import TiledServer
+    from ..processing.servers import start_servers
     from ..simulation import Simulation
 
-    configuration = load_configuration(config)
-    folders = configuration.folders
-    for each in (folders.raw, folders.processed, folders.journal, folders.state):
-        each.mkdir(parents=True, exist_ok=True)
+    state = load_configuration(config).folders.state
     if not config.exists():
         config.write_text(template(), encoding="utf-8")
-    if Simulation.running(folders.state) is None:
-        Simulation.start(folders.state)
-    if configuration.tiled.embedded and TiledServer.running(folders.state / "tiled") is None:
-        readable = [folders.raw, folders.processed]
-        port = configuration.tiled.port
-        TiledServer.start(folders.state / "tiled", readable, port=port, detached=True)
-    if ServiceProcess.running(folders.state) is None:
-        ServiceProcess.start(config, detached=True)
+    if Simulation.running(state) is None:
+        Simulation.start(state)
+    start_servers(config, detached=True)
     status(config)
 
 
@@ -47,7 +38,10 @@ def status(config: ConfigOption = DEFAULT_CONFIG) -> None:
     service = ServiceProcess.running(state)
     console.print(f"IOCs     {_pid(simulation)}")
     console.print(f"Tiled    {_pid(server)}{f', {server.uri}' if server else ''}", soft_wrap=True)
-    console.print(f"service  {_pid(service)}")
+    trouble = service.tiled_trouble if service else ""
+    console.print(
+        f"service  {_pid(service)}{f'; Tiled: {trouble}' if trouble else ''}", soft_wrap=True
+    )
 
 
 @sim.command()

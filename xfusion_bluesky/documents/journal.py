@@ -1,11 +1,13 @@
 """The journal: one file of JSON lines a run, written by whoever makes documents.
 
 It is the only thing that acquisition and processing share. A line is `[name, document]`. Lines
-are only appended; a reader that follows a journal sees complete lines only.
+are only appended; a reader that follows a journal sees complete lines only. Whoever writes one
+holds a lock on it, which the kernel drops when that process ends, however it ends.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +15,25 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from .paths import checked_uid
+
 SUFFIX = ".jsonl"
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
 _DURABLE = frozenset({"event", "event_page", "stop"})
+_MOST_BYTES_AT_ONCE = 1 << 22
 
 Document = dict[str, Any]
 
 
 def journal_path(folder: Path, uid: str) -> Path:
-    """Return the path of the journal of run `uid`."""
-    return folder / f"{uid}{SUFFIX}"
+    """Return the path of the journal of run `uid`.
+
+    Raises
+    ------
+    UnsafePath
+        The uid, which may come from somebody's metadata, could name a file elsewhere.
+    """
+    return folder / f"{checked_uid(uid)}{SUFFIX}"
 
 
 def encode(name: str, document: Document) -> bytes:
@@ -50,18 +61,38 @@ def _plain(value: object) -> object:
 class JournalWriter:
     """Appends the documents of one run; flushed at each, forced to disk at events and stop.
 
+    Half a line, which a crash may have left at the end of the file, is cut off first.
+
     Parameters
     ----------
     folder : Path
         Journal folder; made when missing.
     uid : str
         Run uid, the name of the file.
+
+    Raises
+    ------
+    BlockingIOError
+        Somebody else, perhaps another process, writes this journal.
     """
 
     def __init__(self, folder: Path, uid: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = journal_path(folder, uid)
         self._file: BinaryIO = open(self.path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the run
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._cut_half_line()
+        except OSError:
+            self._file.close()
+            raise
+
+    def _cut_half_line(self) -> None:
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole != len(data):
+            self._file.truncate(whole)
+        self._file.seek(0, os.SEEK_END)
 
     def append(self, name: str, document: Document) -> None:
         """Append one document."""
@@ -87,7 +118,7 @@ class JournalWriter:
 
 
 class JournalReader:
-    """Follows one journal: each call of `read` returns the complete lines added since the last.
+    """Follows one journal: each call of `read` returns complete lines that were not read before.
 
     Parameters
     ----------
@@ -99,8 +130,16 @@ class JournalReader:
         self.path = path
         self._offset = 0
 
+    @property
+    def offset(self) -> int:
+        """Bytes that were read as complete lines."""
+        return self._offset
+
     def read(self) -> list[tuple[str, Document]]:
-        """Return the documents appended since the last call, oldest first.
+        """Return the next documents, oldest first; none when all complete lines were read.
+
+        A call reads some megabytes at most, so that a long journal needs neither much memory nor
+        much patience at a time.
 
         Raises
         ------
@@ -109,7 +148,9 @@ class JournalReader:
         """
         with open(self.path, "rb") as file:
             file.seek(self._offset)
-            data = file.read()
+            data = file.read(_MOST_BYTES_AT_ONCE)
+            if b"\n" not in data:
+                data += file.readline()
         documents: list[tuple[str, Document]] = []
         for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
             try:
@@ -126,4 +167,6 @@ class JournalReader:
 
 def read_journal(path: Path) -> Iterator[tuple[str, Document]]:
     """Yield the documents of a whole journal."""
-    yield from JournalReader(path).read()
+    reader = JournalReader(path)
+    while documents := reader.read():
+        yield from documents

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ FILE_NAME = "ledger.db"
 _POLL_S = 0.05
 _TABLES = """
 CREATE TABLE IF NOT EXISTS journals (uid TEXT PRIMARY KEY, kind TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS submitted (uid TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS reconstructions (
     uid TEXT PRIMARY KEY, key TEXT NOT NULL, attempt INTEGER NOT NULL, raw_uid TEXT NOT NULL,
     seq_num INTEGER NOT NULL, state TEXT NOT NULL, UNIQUE (key, attempt));
@@ -80,6 +81,26 @@ class Ledger:
         with self._lock:
             return {uid for (uid,) in self._database.execute("SELECT uid FROM journals")}
 
+    def forget_in_tiled(self, uids: Iterable[str]) -> None:
+        """Forget that journals are in Tiled, so that they are written again."""
+        with self._lock, self._database as database:
+            database.executemany("DELETE FROM journals WHERE uid = ?", [(uid,) for uid in uids])
+
+    def mark_submitted(self, uid: str) -> None:
+        """Remember that all bursts of a raw run were given to the engine."""
+        with self._lock, self._database as database:
+            database.execute("INSERT OR REPLACE INTO submitted VALUES (?)", (uid,))
+
+    def submitted(self) -> set[str]:
+        """Return the uids of raw runs of which all bursts were given to the engine."""
+        with self._lock:
+            return {uid for (uid,) in self._database.execute("SELECT uid FROM submitted")}
+
+    def changes(self) -> int:
+        """Return a number that differs after another process has written into the ledger."""
+        with self._lock:
+            return int(self._database.execute("PRAGMA data_version").fetchone()[0])
+
     def claim(self, reconstructions: Sequence[Reconstruction]) -> None:
         """Remember reconstructions that begin: all of them, or none.
 
@@ -105,6 +126,10 @@ class Ledger:
         found = self._select("key = ?", key)
         return found[-1] if found else None
 
+    def attempts(self) -> list[Reconstruction]:
+        """Return all attempts at all reconstructions."""
+        return self._select("1 = ?", 1)
+
     def running(self) -> list[Reconstruction]:
         """Return the reconstructions that have not ended."""
         return self._select("state = ?", "running")
@@ -118,7 +143,7 @@ class Ledger:
         last = {r.key: r for r in self._select("raw_uid = ?", raw_uid)}
         return sorted(last.values(), key=lambda r: (r.seq_num, r.key))
 
-    def _select(self, condition: str, value: str) -> list[Reconstruction]:
+    def _select(self, condition: str, value: str | int) -> list[Reconstruction]:
         with self._lock:
             rows = self._database.execute(
                 "SELECT uid, key, attempt, raw_uid, seq_num, state FROM reconstructions "

@@ -13,22 +13,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Any
 
 from xfusion_bluesky.catalog import Catalog, CatalogError, check_readable, connect
 from xfusion_bluesky.configuration import Configuration
-from xfusion_bluesky.documents.journal import (
-    SUFFIX,
-    JournalReader,
-    JournalWriter,
-    journal_path,
-    read_journal,
-)
-from xfusion_bluesky.documents.processed import ANALYSIS_STAGE, orphan_stop
+from xfusion_bluesky.documents.journal import SUFFIX, JournalReader, journal_path, read_journal
+from xfusion_bluesky.documents.paths import check_inside
+from xfusion_bluesky.documents.processed import ANALYSIS_STAGE
 from xfusion_bluesky.documents.raw import Burst, BurstReader, bursts_of
+from xfusion_bluesky.processing.bursts import BurstFinder
 from xfusion_bluesky.processing.child import (
     ProcessStartError,
     exit_with_parent,
@@ -38,6 +36,9 @@ from xfusion_bluesky.processing.child import (
 )
 from xfusion_bluesky.processing.engine import Engine
 from xfusion_bluesky.processing.ledger import Ledger, wait_for_reconstructions
+from xfusion_bluesky.processing.orphans import end_orphan
+from xfusion_bluesky.processing.reprocess import RequestServer
+from xfusion_bluesky.processing.requests import RequestQueue
 from xfusion_bluesky.processing.tiled_server import TiledServer
 from xfusion_bluesky.processing.writer import TiledJournalWriter
 
@@ -48,8 +49,9 @@ LOCK_FILE = "service.lock"
 TILED_FOLDER = "tiled"
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.05
+_ORPHAN_CHECK_S = 5.0
 _LONGEST_WAIT_FOR_REFERENCE_S = 60.0
-_WRITER_ENDS_S = 2.0
+_THREAD_ENDS_S = 2.0
 
 
 class ProcessingService:
@@ -59,37 +61,55 @@ class ProcessingService:
     ----------
     configuration : Configuration
         With absolute folders, which are made when missing.
-    catalog : Catalog
-        Where runs go.
+    tell : callable
+        Told, whenever that changes, why nothing can be written to Tiled; "" when it can.
     """
 
-    def __init__(self, configuration: Configuration, catalog: Catalog) -> None:
-        self._journal = configuration.folders.journal
-        self._ledger = Ledger(configuration.folders.state)
-        self._end_orphans()
+    def __init__(self, configuration: Configuration, tell: Callable[[str], None]) -> None:
+        folders = configuration.folders
+        self._journal = folders.journal
+        self._roots = (folders.raw, *folders.readable)
+        self._tell = tell
+        finder = BurstFinder(folders, lambda: closing(connect_catalog(configuration)))
+        self._ledger = Ledger(folders.state)
+        self._end_own_orphans()
         self._engine = Engine(configuration, self._ledger)
-        self._writer = TiledJournalWriter(self._journal, catalog, self._ledger)
+        queue = RequestQueue(folders.state)
+        self._requests = RequestServer(queue, self._engine.submit, finder, self._ledger)
+        self._writer = TiledJournalWriter(
+            self._journal, lambda: _checked_catalog(configuration), self._ledger
+        )
         self._readers: dict[str, tuple[JournalReader, BurstReader]] = {}
         self._sizes: dict[str, int] = {}
         unfinished = {entry.raw_uid for entry in self._ledger.aborted()}
-        self._passed_over = self._ledger.in_tiled() - unfinished
+        self._passed_over = self._ledger.submitted() - unfinished
         self._waiting: list[tuple[float, Burst]] = []
+        self._ended: set[str] = set()
+        self._next_orphan_check_s = 0.0
 
     def run(self, ended: threading.Event) -> None:
         """Work until `ended` is set; then end every child and what it was doing."""
         self._engine.warm()
-        thread = threading.Thread(target=self._write, args=(ended,), name="writer", daemon=True)
-        thread.start()
+        threads = [
+            threading.Thread(target=work, args=(ended,), name=name, daemon=True)
+            for name, work in (("writer", self._write), ("requests", self._requests.run))
+        ]
+        for thread in threads:
+            thread.start()
         try:
             while not ended.wait(_POLL_S):
                 self.poll()
         finally:
             ended.set()
             self._engine.close()
-            thread.join(_WRITER_ENDS_S)
+            for thread in threads:
+                thread.join(_THREAD_ENDS_S)
 
     def poll(self) -> None:
         """Read what is new in the journals and begin what can begin."""
+        if time.monotonic() >= self._next_orphan_check_s:
+            self._end_orphans_of_others()
+            self._next_orphan_check_s = time.monotonic() + _ORPHAN_CHECK_S
         for entry in os.scandir(self._journal):
             uid = entry.name.removesuffix(SUFFIX)
             if entry.name.endswith(SUFFIX) and uid not in self._passed_over:
@@ -100,32 +120,40 @@ class ProcessingService:
         waiting, self._waiting = self._waiting, []
         for since_s, burst in waiting:
             self._begin(burst, since_s)
+        self._remember_submitted()
 
     def _read(self, uid: str, path: Path) -> None:
         journal, bursts = self._readers.setdefault(uid, (JournalReader(path), BurstReader()))
         try:
-            for name, document in journal.read():
-                if name == "start" and (
-                    document.get("analysis_stage") == ANALYSIS_STAGE
-                    or document.get("purpose") != "dual-burst"
-                ):
-                    self._pass_over(uid)
-                    return
-                burst = bursts.feed(name, document)
-                if burst is not None:
-                    self._begin(burst, time.monotonic())
-                if name == "stop":
-                    self._pass_over(uid)
-        except Exception:  # noqa: BLE001 - one damaged run must not stop the others
-            _LOG.exception("Run %s is not reconstructed further; its files are safe", uid)
-            self._pass_over(uid)
+            while documents := journal.read():
+                for name, document in documents:
+                    if name == "start" and not _is_dual_burst(document):
+                        self._pass_over(uid)
+                        return
+                    burst = bursts.feed(name, document)
+                    if burst is not None:
+                        self._begin(burst, time.monotonic())
+                    if name == "stop":
+                        self._ended.add(uid)
+                        self._pass_over(uid)
+        except Exception as error:  # noqa: BLE001 - one damaged run must not stop the others
+            # Read from its beginning when it changes, which a repair does.
+            self._readers.pop(uid, None)
+            _LOG.error("Run %s is not reconstructed further: %s. Its files are safe.", uid, error)
 
     def _pass_over(self, uid: str) -> None:
         self._passed_over.add(uid)
         self._readers.pop(uid, None)
         self._sizes.pop(uid, None)
 
+    def _remember_submitted(self) -> None:
+        waiting = {burst.raw_uid for _, burst in self._waiting}
+        for uid in self._ended - waiting:
+            self._ledger.mark_submitted(uid)
+        self._ended &= waiting
+
     def _begin(self, burst: Burst, since_s: float) -> None:
+        check_inside(burst, self._roots)
         references: list[Burst | None] = []
         for key in ("dark_uid", "flat_uid"):
             uid = burst.start.get(key)
@@ -139,46 +167,52 @@ class ProcessingService:
         self._engine.submit(burst, references[0], references[1])
 
     def _reference(self, uid: str) -> Burst | None:
-        path = journal_path(self._journal, uid)
-        if not path.exists():
-            return None
         try:
-            found = bursts_of(read_journal(path))
+            path = journal_path(self._journal, uid)
+            found = bursts_of(read_journal(path)) if path.exists() else []
         except (ValueError, KeyError):
             _LOG.exception("The reference run %s cannot be read", uid)
             return None
         return found[0] if found else None
 
     def _write(self, ended: threading.Event) -> None:
+        trouble: str | None = None
         while not ended.wait(_POLL_S):
             try:
                 self._writer.pump()
             except Exception:  # noqa: BLE001 - the thread must outlive what it meets
                 _LOG.exception("The journals cannot be written to Tiled; trying again")
+            if self._writer.trouble != trouble:
+                trouble = self._writer.trouble
+                self._tell(trouble)
+        self._writer.close()
 
-    def _end_orphans(self) -> None:
+    def _end_own_orphans(self) -> None:
         for entry in self._ledger.running():
             path = journal_path(self._journal, entry.uid)
             if path.exists():
-                _end_orphan(path, entry.uid)
+                _end_orphan(path, "the processing service ended unexpectedly")
             self._ledger.end(entry.uid, "abort")
 
+    def _end_orphans_of_others(self) -> None:
+        in_tiled = self._ledger.in_tiled()
+        for entry in os.scandir(self._journal):
+            uid = entry.name.removesuffix(SUFFIX)
+            if entry.name.endswith(SUFFIX) and uid not in in_tiled:
+                _end_orphan(Path(entry.path), "the process that acquired it ended unexpectedly")
 
-def _end_orphan(path: Path, uid: str) -> None:
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        os.truncate(path, len(whole))
-    documents = list(read_journal(path))
-    if not documents or documents[-1][0] == "stop":
-        return
-    events = sum(name == "event" for name, _ in documents)
-    stop = orphan_stop(documents[0][1], events, "the processing service ended unexpectedly")
-    journal = JournalWriter(path.parent, uid)
+
+def _end_orphan(path: Path, reason: str) -> None:
     try:
-        journal.append("stop", stop)
-    finally:
-        journal.close()
+        if end_orphan(path, reason):
+            _LOG.warning("Run %s was closed as abort: %s", path.name.removesuffix(SUFFIX), reason)
+    except (OSError, ValueError) as error:
+        _LOG.error("Run %s has no stop document and gets none: %s", path.name, error)
+
+
+def _is_dual_burst(start: Mapping[str, Any]) -> bool:
+    processed = start.get("analysis_stage") == ANALYSIS_STAGE
+    return not processed and start.get("purpose") == "dual-burst"
 
 
 def connect_catalog(configuration: Configuration) -> Catalog:
@@ -207,6 +241,17 @@ def connect_catalog(configuration: Configuration) -> Catalog:
     key = tiled.api_key
     secret = None if key is None else key.get_secret_value()
     return Catalog(connect(tiled.uri, tiled.profile, secret), tiled.path)
+
+
+def _checked_catalog(configuration: Configuration) -> Catalog:
+    catalog = connect_catalog(configuration)
+    try:
+        for folder in (configuration.folders.raw, configuration.folders.processed):
+            check_readable(catalog, folder)
+    except BaseException:
+        catalog.close()
+        raise
+    return catalog
 
 
 @dataclass(frozen=True)
@@ -276,6 +321,14 @@ class ServiceProcess:
             return None
         return cls(state_folder, pid) if is_alive(pid) else None
 
+    @property
+    def tiled_trouble(self) -> str:
+        """Why nothing can be written to Tiled now; "" when it can."""
+        try:
+            return str(json.loads((self.state_folder / STATE_FILE).read_text())["tiled_trouble"])
+        except (FileNotFoundError, KeyError):
+            return "the service has ended"
+
     def stop(self, timeout_s: float = 10.0) -> None:
         """End the service, by force after `timeout_s` seconds; one that has ended is fine."""
         if self._process is not None:
@@ -318,28 +371,25 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGINT, end)
     if options.with_parent:
         exit_with_parent(grace_s=5.0)
+    # The journal is our way to try again; the client would repeat for 45 s and hide the trouble.
+    os.environ.setdefault("TILED_RETRY_ATTEMPTS", "2")
     configuration = Configuration.load(options.config)
     folders = configuration.folders
     for _, folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
+    state_file = folders.state / STATE_FILE
     with _exclusive(folders.state):
-        try:
-            catalog = connect_catalog(configuration)
-            for folder in (folders.raw, folders.processed):
-                check_readable(catalog, folder)
-        except CatalogError as error:
-            sys.exit(str(error))
-        service = ProcessingService(configuration, catalog)
-        _announce(folders.state / STATE_FILE)
+        service = ProcessingService(configuration, lambda trouble: _announce(state_file, trouble))
+        _announce(state_file, "not connected yet")
         try:
             service.run(ended)
         finally:
-            (folders.state / STATE_FILE).unlink(missing_ok=True)
+            state_file.unlink(missing_ok=True)
 
 
-def _announce(path: Path) -> None:
+def _announce(path: Path, trouble: str) -> None:
     draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps({"pid": os.getpid()}))
+    draft.write_text(json.dumps({"pid": os.getpid(), "tiled_trouble": trouble}))
     draft.replace(path)
 
 
