@@ -1,31 +1,31 @@
-"""Interactive start-up at the simulated beamline: `ipython -i profiles/sim/startup.py`.
+"""Interactive start-up at the beamline of a folder: `ipython -i profiles/sim/startup.py`.
 
-Start the beamline first with `xfusion-bluesky sim start`. Afterwards `RE`, `dual`, `shutter`,
-`sample` and the plans are in the namespace.
+Start the simulated beamline first with `xfusion-bluesky sim start`. The folder is that of the
+environment variable `XFUSION_FOLDER`, or the present one. `xfusion-bluesky console` does the same
+without this file. Importing it connects nothing.
 """
 
 import os
 from pathlib import Path
 
-from xfusion_bluesky.beamline import connect_beamline
 from xfusion_bluesky.configuration import FILE_NAME, Configuration
-from xfusion_bluesky.plans import dark_flat, dual_burst  # noqa: F401 - for the operator
-from xfusion_bluesky.simulation import Simulation
+from xfusion_bluesky.console import banner, namespace, open_beamline
 
 
-def start():
-    """Connect to the simulated beamline of the folder `XFUSION_FOLDER` (default: here)."""
+def start() -> dict[str, object]:
+    """Connect to the beamline and return the names for the prompt."""
     folder = Path(os.environ.get("XFUSION_FOLDER", "."))
     file = folder / FILE_NAME
     configuration = Configuration.load(file) if file.exists() else Configuration().located(folder)
-    simulation = Simulation.running(configuration.folders.state)
-    if simulation is None:
-        raise SystemExit("No simulated beamline runs here; start it: xfusion-bluesky sim start")
-    os.environ.update(simulation.environment)
-    return connect_beamline(configuration)
+    try:
+        beamline = open_beamline(configuration)
+    except ConnectionError as error:
+        raise SystemExit(str(error)) from None
+    print(banner(beamline))
+    return namespace(beamline)
 
 
 if __name__ == "__main__":
-    beamline = start()
-    RE = beamline.RE
-    dual, shutter, sample = beamline.dual, beamline.shutter, beamline.sample
+    globals().update(start())
+    if "get_ipython" in globals():
+        globals()["get_ipython"]().run_line_magic("load_ext", "xfusion_bluesky.console")
