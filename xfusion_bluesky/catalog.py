@@ -1,6 +1,6 @@
 """The catalogue: runs and reconstructions in Tiled, found and written through one small class.
 
-The only place that knows TiledWriter. Tiled is imported inside the functions: importing this
+Tiled is imported inside the functions: importing this
 module is cheap.
 """
 
@@ -11,15 +11,22 @@ import secrets
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 from urllib.parse import urlsplit
 
+from .catalog_queries import Criteria, matching
+
 if TYPE_CHECKING:
-    from bluesky_tiled_plugins import BlueskyRun, CatalogOfBlueskyRuns, TiledWriter
+    from bluesky_tiled_plugins import BlueskyRun, CatalogOfBlueskyRuns
     from tiled.client.container import Container
+
+    from .run_writer import RunWriter
 
 _SAFE = "Nothing has been changed; data on disk are safe."
 _SHORTEST_UID = 5
+_LONGEST_UID = 64
+# Tiled keeps integers in JSON; the database has no larger ones, and would answer with an error.
+_LARGEST_SCAN_ID = 2**53
 
 
 class CatalogError(RuntimeError):
@@ -163,32 +170,11 @@ class Catalog:
             )
         return container
 
-    def writer(self, container: CatalogOfBlueskyRuns, batch_size: int) -> TiledWriter:
-        """Return a callback that writes documents into a catalogue.
+    def writer(self, container: CatalogOfBlueskyRuns) -> RunWriter:
+        """Return a callback that writes the documents of one run into `raw` or `processed`."""
+        from .run_writer import RunWriter
 
-        Parameters
-        ----------
-        container : CatalogOfBlueskyRuns
-            `raw` or `processed`.
-        batch_size : int
-            Events that are written together, at least 1. External data (files) are registered
-            at once whatever it is, in the order of their StreamDatum documents.
-
-        Returns
-        -------
-        bluesky_tiled_plugins.TiledWriter
-            Call it with name and document; a failure raises. There is no backup directory: that
-            would swallow the conflict (409) by which a second writer of a run is found out.
-        """
-        from bluesky_tiled_plugins import TiledWriter
-
-        return TiledWriter(
-            container,
-            batch_size=batch_size,
-            # Above 0, TiledWriter returns short integer arrays as strings.
-            max_array_size=0,
-            normalizer=_prompt_normalizer(),
-        )
+        return RunWriter(container)
 
     def run(self, identifier: str | int) -> BlueskyRun:
         """Return one run, looked up among the raw runs, then among the processed ones.
@@ -212,33 +198,105 @@ class Catalog:
             exact = [run for run in found if run.metadata["start"]["uid"] == text]
             if exact or found:
                 return _only(exact or found, f"uid {text}")
-        if text.isdecimal():
+        if text.isdecimal() and len(text) <= 16 and int(text) <= _LARGEST_SCAN_ID:
             for runs in (self.raw, self.processed):
                 if found := _head(runs, Key("start.scan_id") == int(text)):
                     return _only(found, f"scan id {text}")
         raise RunNotFound(
-            f"No run {text!r} in {self.raw.uri} or {self.processed.uri}. Give a scan id or at "
-            f"least the first {_SHORTEST_UID} characters of a uid; a run that has just ended may "
-            f"take some seconds to arrive. {_SAFE}"
+            f"No run {text[:_LONGEST_UID]!r} in {self.raw.uri} or {self.processed.uri}. "
+            f"Give a scan id or at least the first {_SHORTEST_UID} characters of a uid; "
+            f"a run that has just ended may take some seconds to arrive. {_SAFE}"
         )
 
-    def reconstructions_of(self, raw_uid: str) -> list[BlueskyRun]:
+    def reconstructions_of(
+        self, raw_uid: str, *, seq_num: int | None = None, backend: str | None = None
+    ) -> list[BlueskyRun]:
         """Return the processed runs of a raw run, by event, backend and attempt.
 
         Parameters
         ----------
         raw_uid : str
             Full uid of the raw run.
+        seq_num : int, optional
+            Only those of this burst, from 1.
+        backend : str, optional
+            Only those by this backend.
         """
-        from tiled.queries import Key
-
-        runs = self.processed.search(Key("start.raw_uid") == raw_uid).values()
+        criteria = Criteria(raw_uid=raw_uid, seq_num=seq_num, backend=backend)
 
         def order(run: BlueskyRun) -> tuple[int, str, int]:
             start = run.metadata["start"]
             return start["raw_seq_num"], start["backend"]["id"], start["attempt"]
 
-        return sorted(runs, key=order)
+        return sorted(matching(self.processed, criteria).values(), key=order)
+
+    def search(self, **criteria: Unpack[Criteria]) -> CatalogOfBlueskyRuns:
+        """Return the reconstructions that fulfil all criteria, newest first.
+
+        Parameters
+        ----------
+        **criteria
+            Those of `catalog_queries.Criteria`: ``sample``, ``backend``, ``status``, ``raw_uid``,
+            ``seq_num``, ``min_psnr_db``, ``max_chi2``, ``since``.
+
+        Returns
+        -------
+        CatalogOfBlueskyRuns
+            Fetched when it is asked for: ``.values().head(10)``, ``len(...)``, another ``.search``.
+        """
+        from tiled.queries import Key
+
+        from .documents.processed import ANALYSIS_STAGE
+
+        fused = self.processed.search(Key("start.analysis_stage") == ANALYSIS_STAGE)
+        return matching(fused, criteria)
+
+    def latest(self, *, backend: str | None = None, sample: str | None = None) -> BlueskyRun:
+        """Return the newest successful reconstruction.
+
+        Parameters
+        ----------
+        backend, sample : str, optional
+            Only those by this backend, of this sample.
+
+        Raises
+        ------
+        RunNotFound
+            There is none.
+        """
+        found = self.search(backend=backend, sample=sample, status="success").values().head(1)
+        if not found:
+            raise RunNotFound(
+                f"No successful reconstruction by {backend or 'any backend'} of "
+                f"{sample or 'any sample'} in {self.processed.uri}. {_SAFE}"
+            )
+        return found[0]
+
+    def calibration(self, identifier: str) -> BlueskyRun:
+        """Return a calibration.
+
+        Parameters
+        ----------
+        identifier : str
+            As for `run`.
+
+        Raises
+        ------
+        RunNotFound
+            No run, or one that is no calibration, has the identifier.
+        """
+        hint = "'xfusion-bluesky runs --processed' lists the calibrations that there are."
+        try:
+            run = self.run(identifier)
+        except RunNotFound as error:
+            raise RunNotFound(f"There is no such calibration. {error} {hint}") from error
+        stage = run.metadata["start"].get("analysis_stage")
+        if stage != "calibration":
+            raise RunNotFound(
+                f"Run {identifier} is no calibration: its analysis_stage is {stage!r}, not "
+                f"'calibration'. {hint} {_SAFE}"
+            )
+        return run
 
     def delete_run(self, container: CatalogOfBlueskyRuns, uid: str) -> None:
         """Delete a half-written run from a catalogue, so that it can be written again.
@@ -390,23 +448,9 @@ def _child(parent: Container, key: str, specs: tuple[Any, ...]) -> Container:
     return cast("Container", parent[key])
 
 
-def _prompt_normalizer() -> Any:
-    from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
-
-    class PromptFiles(RunNormalizer):  # type: ignore[misc]
-        # With a batch size above 1 TiledWriter keeps back each StreamDatum shorter than a batch:
-        # a short file is then shown only at the end of the run, after files that came later, and
-        # the frames stand in the wrong order.
-        def subscribe(self, func: Any, name: str = "all") -> Any:
-            func.stream_datum = func._write_external_data
-            return super().subscribe(func, name)
-
-    return PromptFiles
-
-
 def _may_be_uid(text: str) -> bool:
     # Percent and underscore are wild cards of the query.
-    return text.replace("-", "").isalnum()
+    return len(text) <= _LONGEST_UID and text.isascii() and text.replace("-", "").isalnum()
 
 
 def _head(runs: CatalogOfBlueskyRuns, query: Any) -> list[Any]:

@@ -6,14 +6,15 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from .catalog import Catalog, connect
-from .configuration import FILE_NAME, Configuration, template
+from .configuration import FILE_NAME, Configuration, ConfigurationError, template
 from .simulation import Simulation
-from .viewer.report import Score, read_reconstruction, runs_of_burst, save_report
+from .viewer.report import save_report
+from .viewer.scores import Score, best_last, read_reconstruction
 
 BURSTS = 2
 HR_LAST = 4
@@ -62,9 +63,9 @@ def demonstration(folder: Path, *, keep: bool) -> Iterator[DemoResult]:
     DemoResult
         While the servers still run.
     """
+    from .processing.bursts import BurstFinder
     from .processing.ledger import wait_for_reconstructions
-    from .processing.service import ServiceProcess
-    from .processing.tiled_server import TiledServer
+    from .processing.servers import start_servers
 
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / FILE_NAME
@@ -72,16 +73,17 @@ def demonstration(folder: Path, *, keep: bool) -> Iterator[DemoResult]:
         file.write_text(template(), encoding="utf-8")
     configuration = Configuration.load(file)
     folders = configuration.folders
-    for each in (folders.raw, folders.processed, folders.journal, folders.state):
-        each.mkdir(parents=True, exist_ok=True)
     with ExitStack() as running:
         simulation = Simulation.start(folders.state)
-        server = TiledServer.start(
-            folders.state / "tiled", [folders.raw, folders.processed], detached=keep
-        )
-        service = ServiceProcess.start(file, detached=keep)
         if not keep:
             running.callback(simulation.stop)
+        server, service = start_servers(file, detached=keep)
+        if server is None:
+            raise ConfigurationError(
+                f"{file} names a Tiled server of somebody else; the demonstration runs its own. "
+                "Choose another folder with --folder."
+            )
+        if not keep:
             running.callback(server.stop)
             running.callback(service.stop)
         os.environ.update(simulation.environment)
@@ -112,11 +114,10 @@ def demonstration(folder: Path, *, keep: bool) -> Iterator[DemoResult]:
         beamline.RE.unsubscribe(token)
         beamline.RE.unsubscribe(token_start)
         wait_for_reconstructions(folders.state, raw_uid, BURSTS, LIMIT_S)
-        runs = runs_of_burst(catalog, raw_uid)
-        scores = tuple(
-            read_reconstruction(run).score for run in catalog.reconstructions_of(raw_uid)
-        )
-        picture, movie = save_report(folders.journal, runs, folder)
+        reconstructions = [read_reconstruction(run) for run in catalog.reconstructions_of(raw_uid)]
+        scores = tuple(each.score for each in reconstructions)
+        finder = BurstFinder(folders, lambda: nullcontext(catalog))
+        picture, movie = save_report(finder, best_last(reconstructions), folder)
         yield DemoResult(raw_uid, scores, watch.seconds(), picture, movie, server.web_uri)
 
 

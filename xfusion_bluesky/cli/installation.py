@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from ..configuration import FILE_NAME, Configuration, ConfigurationError
-
-if TYPE_CHECKING:
-    from ..catalog import Catalog
 
 console = Console()
 ConfigOption = Annotated[
@@ -29,19 +28,15 @@ def load_configuration(path: Path) -> Configuration:
     return Configuration().located(Path())
 
 
-def open_catalog(configuration: Configuration) -> Catalog:
-    """Return the catalogue of a configuration; the caller closes it."""
-    from ..catalog import Catalog, connect
-    from ..processing.tiled_server import TiledServer
-
-    tiled = configuration.tiled
-    if not tiled.embedded:
-        key = tiled.api_key.get_secret_value() if tiled.api_key else None
-        return Catalog(connect(uri=tiled.uri, profile=tiled.profile, api_key=key), tiled.path)
-    server = TiledServer.running(configuration.folders.state / "tiled")
-    if server is None:
-        raise ConnectionError(
-            "The embedded Tiled server does not run; 'xfusion-bluesky sim start' starts it. "
-            "The data are safe in its folder."
-        )
-    return Catalog(connect(uri=server.uri, api_key=server.api_key), tiled.path)
+def parameters_of(settings: Iterable[str]) -> dict[str, Any]:
+    """Return the parameters that ``--set KEY=VALUE`` gives; a value is JSON, or else text."""
+    parameters: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not key or not equals:
+            raise ConfigurationError(f"--set {setting} is not KEY=VALUE; nothing was done.")
+        try:
+            parameters[key] = json.loads(text)
+        except ValueError:
+            parameters[key] = text
+    return parameters

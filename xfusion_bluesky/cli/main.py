@@ -10,11 +10,15 @@ import typer
 
 from ..catalog import CatalogError
 from ..configuration import FILE_NAME, ConfigurationError, template
+from ..processing.child import ProcessStartError
 from . import runs
+from .console import console_command
+from .doctor import doctor_command
 from .installation import console
 from .plugins import plugins
 from .runs import score_table
 from .sim import sim
+from .sync import sync_command
 
 app = typer.Typer(
     name="xfusion-bluesky",
@@ -34,6 +38,7 @@ def main() -> None:
         FileNotFoundError,
         LookupError,
         ConnectionError,
+        ProcessStartError,
     ) as error:
         print(f"xfusion-bluesky: {error}", file=sys.stderr)
         sys.exit(2)
@@ -73,6 +78,9 @@ def demo(
         console.print(f"stop everything:   xfusion-bluesky sim stop --config {folder / FILE_NAME}")
 
 
+app.command("console")(console_command)
+app.command("doctor")(doctor_command)
 app.add_typer(sim, name="sim")
 app.add_typer(plugins, name="plugins")
 app.add_typer(runs.app)
+app.command("sync")(sync_command)

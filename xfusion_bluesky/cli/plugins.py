@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
 from ..configuration import ConfigurationError
-from .installation import DEFAULT_CONFIG, ConfigOption, console, load_configuration
+from .installation import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    console,
+    load_configuration,
+    parameters_of,
+)
 
 if TYPE_CHECKING:
     from ..processing.discovery import Discovery
@@ -75,7 +80,7 @@ def check(
     from ..backends.examine import examine
     from .card import print_card
 
-    parameters = dict(_parameter(setting) for setting in settings or ())
+    parameters = parameters_of(settings or ())
     source = _discover(config).find(name).source
     try:
         with console.status("starting") as status:
@@ -121,13 +126,3 @@ def _discover(config: Path) -> Discovery:
 
     plugins = load_configuration(config).plugins
     return discover(plugins, Event(), together_s=_LOAD_S, alone_s=_LOAD_S)
-
-
-def _parameter(setting: str) -> tuple[str, Any]:
-    key, equals, text = setting.partition("=")
-    if not key or not equals:
-        raise ConfigurationError(f"--set {setting} is not KEY=VALUE; nothing was done.")
-    try:
-        return key, json.loads(text)
-    except ValueError:
-        return key, text

@@ -2,74 +2,142 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from .installation import DEFAULT_CONFIG, ConfigOption, console, load_configuration, open_catalog
+from .catalogue import opened_catalog
+from .installation import DEFAULT_CONFIG, ConfigOption, console, load_configuration
+from .reprocess import reprocess
+from .tables import (
+    processed_table,
+    raw_table,
+    reasons,
+    run_facts,
+    score_table,
+    tournament_table,
+)
 
 if TYPE_CHECKING:
-    from ..viewer.report import Score
+    from ..catalog import Catalog
+    from ..configuration import Configuration
+    from ..processing.bursts import BurstFinder
+
+__all__ = ["app", "score_table"]
 
 app = typer.Typer()
+app.command()(reprocess)
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="Uid of a run, its beginning, or its scan id.")
+]
+BurstOption = Annotated[
+    int | None, typer.Option("--burst", min=1, help="Burst of a raw run, from 1.")
+]
+OutputOption = Annotated[Path, typer.Option("--output", help="Folder for what is written.")]
 
 
 @app.command()
-def runs(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """List the raw runs in Tiled, newest first, and how many reconstructions each has."""
-    catalog = open_catalog(load_configuration(config))
-    table = Table("scan", "uid", "plan", "purpose", "sample", "bursts", "status", "fused")
-    for uid in reversed(list(catalog.raw)):
-        run = catalog.raw[uid]
-        start, stop = run.metadata["start"], run.metadata.get("stop") or {}
-        table.add_row(
-            str(start.get("scan_id", "")),
-            uid[:8],
-            str(start.get("plan_name", "")),
-            str(start.get("purpose", "")),
-            str(start.get("sample_name", "")),
-            str(stop.get("num_events", {}).get("primary", "")),
-            stop.get("exit_status", "open"),
-            str(len(catalog.reconstructions_of(uid))),
-        )
-    console.print(table)
-    catalog.close()
+def runs(
+    config: ConfigOption = DEFAULT_CONFIG,
+    processed: Annotated[
+        bool, typer.Option("--processed", help="Processed runs instead of raw ones.")
+    ] = False,
+    sample: Annotated[str | None, typer.Option(help="Only of this sample.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Only by this backend; implies --processed.")
+    ] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only success, fail, abort, or unfinished ones.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most runs to show.")] = 20,
+) -> None:
+    """List runs in Tiled, newest first."""
+    from ..catalog_queries import Criteria, matching
+
+    criteria = Criteria(sample=sample, backend=backend, status=status)
+    with opened_catalog(load_configuration(config)) as catalog:
+        wanted = catalog.processed if processed or backend else catalog.raw
+        found = matching(wanted, criteria).values().head(limit)
+        if processed or backend:
+            console.print(processed_table(found))
+            return
+        fused = [
+            len(catalog.search(raw_uid=run.metadata["start"]["uid"], status="success"))
+            for run in found
+        ]
+        console.print(raw_table(zip(found, fused, strict=True)))
 
 
 @app.command()
 def show(
-    uid: Annotated[str, typer.Argument(help="Raw or processed run: uid, its beginning, scan id.")],
+    run: RunArgument,
     config: ConfigOption = DEFAULT_CONFIG,
-    output: Annotated[Path, typer.Option(help="Folder for picture and movie.")] = Path(),
+    burst: BurstOption = None,
+    output: OutputOption = Path(),
 ) -> None:
-    """Show a run's reconstructions: table, PNG strip and MP4 movie."""
-    from ..viewer.report import read_reconstruction, runs_of_burst, save_report
+    """Show a run: scores, reasons of failures, PNG strip and MP4 movie of its reconstructions."""
+    from ..viewer.report import save_report
+    from ..viewer.scores import best_last, read_reconstruction
 
     configuration = load_configuration(config)
-    catalog = open_catalog(configuration)
-    found = runs_of_burst(catalog, uid)
-    if not found:
-        raise LookupError(f"Run {uid} has no finished reconstruction yet; see 'runs'.")
-    console.print(score_table([read_reconstruction(run).score for run in found]))
-    for path in save_report(configuration.folders.journal, found, output):
-        console.print(str(path), soft_wrap=True)
-    catalog.close()
+    with opened_catalog(configuration) as catalog:
+        found = catalog.run(run)
+        start = found.metadata["start"]
+        if "raw_uid" not in start and start.get("purpose") != "dual-burst":
+            _lines(run_facts(found))
+            return
+        one = "raw_uid" in start
+        attempts = [found] if one else catalog.reconstructions_of(start["uid"], seq_num=burst)
+        if not attempts:
+            raise LookupError(f"Run {run}{_of(burst)} has no reconstruction yet; see 'runs'.")
+        reconstructions = [read_reconstruction(each) for each in attempts]
+        scores = [each.score for each in reconstructions]
+        console.print(score_table(scores))
+        _lines(reasons(scores))
+        shown = reconstructions if one else best_last(reconstructions)
+        if shown and all(each.score.frames for each in shown):
+            _lines(save_report(_finder(configuration, catalog), shown, output))
 
 
-def score_table(scores: list[Score]) -> Table:
-    """Return a table with a line for each reconstruction."""
-    table = Table("run", "burst", "backend", "status", "frames", "PSNR dB", "SSIM", "ms/frame")
-    for score in scores:
-        table.add_row(
-            score.uid[:8],
-            str(score.seq_num),
-            score.backend,
-            score.status,
-            str(score.frames),
-            f"{score.psnr_db:.2f}",
-            f"{score.ssim:.4f}",
-            f"{score.frame_ms:.2f}",
-        )
-    return table
+@app.command()
+def compare(
+    run: RunArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    burst: BurstOption = None,
+    output: OutputOption = Path(),
+) -> None:
+    """Rank all reconstructions of one burst, and draw the best ones side by side."""
+    from ..viewer.compare import save_comparison
+    from ..viewer.scores import ranked, read_reconstruction
+
+    configuration = load_configuration(config)
+    with opened_catalog(configuration) as catalog:
+        start = catalog.run(run).metadata["start"]
+        seq_num = burst or int(start.get("raw_seq_num", 1))
+        attempts = catalog.reconstructions_of(start.get("raw_uid", start["uid"]), seq_num=seq_num)
+        if not attempts:
+            raise LookupError(f"Run {run}{_of(seq_num)} has no reconstruction yet; see 'runs'.")
+        best_first = ranked(read_reconstruction(each) for each in attempts)
+        console.print(tournament_table([each.score for each in best_first]))
+        _lines(reasons(each.score for each in best_first))
+        picture = save_comparison(output, _finder(configuration, catalog), best_first)
+        _lines([] if picture is None else [picture])
+
+
+def _finder(configuration: Configuration, catalog: Catalog) -> BurstFinder:
+    from ..processing.bursts import BurstFinder
+
+    return BurstFinder(configuration.folders, lambda: nullcontext(catalog))
+
+
+def _of(burst: int | None) -> str:
+    return "" if burst is None else f", burst {burst},"
+
+
+def _lines(lines: Iterable[Any]) -> None:
+    for line in lines:
+        console.print(str(line), soft_wrap=True, markup=False, highlight=False)

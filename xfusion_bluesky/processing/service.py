@@ -234,8 +234,9 @@ def connect_catalog(configuration: Configuration) -> Catalog:
         server = TiledServer.running(folder)
         if server is None:
             raise CatalogError(
-                f"The embedded Tiled server of {folder} does not run. Start it first; it writes "
-                "server.log there. Journals keep all documents meanwhile: the data are safe."
+                f"The embedded Tiled server of {folder} does not run. 'xfusion-bluesky sim start' "
+                "starts it; it writes server.log there. Journals keep all documents meanwhile: the "
+                "data are safe."
             )
         return Catalog(connect(server.uri, api_key=server.api_key), tiled.path)
     key = tiled.api_key

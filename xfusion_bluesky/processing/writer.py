@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from xfusion_bluesky.catalog import Catalog, CatalogError
 from xfusion_bluesky.documents.journal import SUFFIX, JournalReader
-from xfusion_bluesky.documents.processed import ANALYSIS_STAGE
 from xfusion_bluesky.processing.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -50,8 +49,8 @@ class _Run:
             return
         self.waiting = self.reader.read()
         if self.write is None and self.waiting and self.waiting[0][0] == "start":
-            processed = self.waiting[0][1].get("analysis_stage") == ANALYSIS_STAGE
-            self.kind = "processed" if processed else "raw"
+            # Whatever was computed from raw runs: fusions, calibrations.
+            self.kind = "processed" if "analysis_stage" in self.waiting[0][1] else "raw"
 
 
 class TiledJournalWriter:
