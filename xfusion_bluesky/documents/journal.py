@@ -92,7 +92,6 @@ class JournalWriter:
         whole = data.rfind(b"\n") + 1
         if whole != len(data):
             self._file.truncate(whole)
-        self._file.seek(0, os.SEEK_END)
 
     def append(self, name: str, document: Document) -> None:
         """Append one document."""
@@ -100,7 +99,8 @@ class JournalWriter:
 
     def append_line(self, name: str, line: bytes) -> None:
         """Append one line made by `encode`."""
-        start = self._file.tell()
+        # Not `tell`: after a truncation it would name a place beyond the end.
+        start = os.fstat(self._file.fileno()).st_size
         try:
             view = memoryview(line)
             while view:
