@@ -1,10 +1,21 @@
 """What a simulated beamline is made of."""
 
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 SHIPPED_SCENE = Path(__file__).parent / "data" / "lpbf_wall.h5"
+
+
+class Part(StrEnum):
+    """Which devices of a beamline one IOC process serves."""
+
+    ALL = "all"
+    BEAM = "beam"
+    """Shutter, sample stage and delay generator."""
+    CAMERAS = "cameras"
+    """Both cameras and their file plugins."""
 
 
 class BeamlineConfig(BaseModel):
@@ -51,3 +62,10 @@ class BeamlineConfig(BaseModel):
 
     seed: int = Field(default=0, ge=0)
     """Seed of the noise; with the shot number it decides every pixel."""
+
+    part: Part = Part.ALL
+    """Which devices this process serves."""
+
+    cable_port: int = Field(default=0, ge=0, le=65535)
+    """Loopback UDP port on which the cameras' process hears of T0 from the beam's; 0: one process
+    serves all, and no cable leaves it."""

@@ -1,4 +1,4 @@
-"""Start and stop the simulated beamline as a child process."""
+"""Start and stop the simulated beamline as a child process, or as two."""
 
 import os
 import select
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .configuration import BeamlineConfig
+from .configuration import BeamlineConfig, Part
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 20.0
@@ -20,9 +20,9 @@ LOG_TAIL_CHARACTERS = 2000
 
 
 class SimulatedBeamline:
-    """A running simulated beamline; a context manager that stops it.
+    """A running IOC process of a simulated beamline; a context manager that stops it.
 
-    Use :meth:`start`.
+    Use :meth:`start`, or :meth:`start_apart` for two processes.
 
     Attributes
     ----------
@@ -33,11 +33,13 @@ class SimulatedBeamline:
         What the IOC process says on standard error.
     """
 
-    def __init__(self, config: BeamlineConfig, log: Path, detached: bool) -> None:
+    def __init__(
+        self, config: BeamlineConfig, log: Path, detached: bool, environment: dict[str, str]
+    ) -> None:
         self.config = config
         self.log = log
         self.detached = detached
-        self.environment = channel_access_environment(free_port(), free_port())
+        self.environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -61,9 +63,51 @@ class SimulatedBeamline:
             When the IOC does not come up; the message holds the end of its log.
         """
         config.memory_folder.mkdir(parents=True, exist_ok=True)
-        beamline = cls(config, log or config.memory_folder / "ioc.log", detached)
+        environment = channel_access_environment(free_port(), free_port())
+        beamline = cls(config, log or config.memory_folder / "ioc.log", detached, environment)
         beamline.restart()
         return beamline
+
+    @classmethod
+    def start_apart(cls, config: BeamlineConfig) -> tuple[Self, Self]:
+        """Start the beam's devices and the cameras in processes of their own.
+
+        So it is at a beamline: one of the two can die while the other lives. The environment of
+        either lets a client find both; stop both.
+
+        Parameters
+        ----------
+        config : BeamlineConfig
+
+        Returns
+        -------
+        beam : SimulatedBeamline
+            Shutter, sample stage and delay generator.
+        cameras : SimulatedBeamline
+            Both cameras.
+
+        Raises
+        ------
+        RuntimeError
+            When one does not come up; none is left running.
+        """
+        config.memory_folder.mkdir(parents=True, exist_ok=True)
+        ports, cable_port = (free_port(), free_port()), free_port()
+        search = {"EPICS_CA_ADDR_LIST": " ".join(f"{LOOPBACK}:{port}" for port in ports)}
+        started: list[Self] = []
+        try:
+            for part, port in zip((Part.BEAM, Part.CAMERAS), ports, strict=True):
+                serves = config.model_copy(update={"part": part, "cable_port": cable_port})
+                environment = {**channel_access_environment(port, free_port()), **search}
+                log = config.memory_folder / f"ioc-{part}.log"
+                started.append(cls(serves, log, False, environment))
+                started[-1].restart()
+        except RuntimeError:
+            for beamline in started:
+                beamline.stop()
+            raise
+        beam, cameras = started
+        return beam, cameras
 
     @property
     def pid(self) -> int:
@@ -81,7 +125,8 @@ class SimulatedBeamline:
     def restart(self) -> None:
         """Start the IOC again on the same ports, after stopping it if it still runs."""
         self.stop()
-        config_file = self.config.memory_folder / "beamline.json"
+        name = "beamline" if self.config.part is Part.ALL else f"beamline-{self.config.part}"
+        config_file = self.config.memory_folder / f"{name}.json"
         config_file.write_text(self.config.model_dump_json(indent=2))
         command = [sys.executable, "-m", "xfusion_simulators", str(config_file)]
         if not self.detached:
@@ -100,6 +145,11 @@ class SimulatedBeamline:
         except RuntimeError:
             self.stop()
             raise
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the IOC process is alive."""
+        return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         """End the IOC; bounded in time, and quiet when it has ended already."""

@@ -6,6 +6,7 @@ import threading
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from ophyd import Device, EpicsSignalRO, EpicsSignalWithRBV, Kind
 from .burst_file import DATASET, BurstFile
 from .faults import DeviceFault
 from .file_plugin import BurstFilePlugin
-from .waiting import put, read, wait_until
+from .waiting import PUT_LIMIT_S, put, read, wait_until
 
-_IN_MEMORY = "the burst is in camera memory until the next arm; transfer it again before arming"
+TRIGGER_LOST = "look at its trigger cable and input: the delay generator did send the trigger"
 _CHUNK_FRAMES = 16
 
 
@@ -55,12 +56,17 @@ class BurstCamera(Device):
         super().__init__(prefix, name=name, **kwargs)
         self.margin_s = margin_s
         self._shape = (0, 0, 0)
+        self._settings: dict[str, Any] = {}
         self._bursts: list[BurstFile] = []
         self._documented = 0
 
     @abstractmethod
     def configure_burst(self) -> int:
         """Write what the next bursts need to the camera; return their number of frames."""
+
+    @abstractmethod
+    def held_burst(self) -> tuple[int, int, int] | None:
+        """Return (frames, rows, columns) to fetch from camera memory; None when it is empty."""
 
     @property
     @abstractmethod
@@ -81,7 +87,7 @@ class BurstCamera(Device):
 
     @abstractmethod
     def _start_transfer(self) -> None:
-        """Tell the camera to send the burst to its file plugin."""
+        """Tell the camera to send the burst to its file plugin; return when it has begun."""
 
     @abstractmethod
     def _transfer_signals(self) -> tuple[Any, Any, Any]:
@@ -106,14 +112,64 @@ class BurstCamera(Device):
         """Size of the pixels of one burst, in bytes."""
         return int(np.prod(self._shape)) * 2
 
-    def prepare_run(self) -> None:
-        """Configure the camera for the bursts of one run and forget those of the last."""
+    def prepare_run(self, *, from_memory: bool = False) -> None:
+        """Configure the camera for the bursts of one run and forget those of the last.
+
+        Parameters
+        ----------
+        from_memory : bool
+            Only fetch the burst that the camera holds; nothing that touches it is written.
+
+        Raises
+        ------
+        DeviceFault
+            When the camera is not connected, or has no burst to fetch.
+        """
         if read(self.connected_to_camera) != "Connected":
-            raise self._fault("The camera is not connected", "CONNECTED_RBV says so", safe=True)
-        frames = self.configure_burst()
-        self._shape = (frames, int(read(self.rows)), int(read(self.columns)))
+            raise self._fault("The camera is not connected", "CONNECTED_RBV says so")
+        if from_memory:
+            held = self.held_burst()
+            if held is None:
+                raise self._fault(
+                    f"The memory of {self.name} is empty",
+                    "it was armed or cleared since it last recorded",
+                    action="take the burst again; there is nothing to recover",
+                )
+            self._shape = held
+        else:
+            frames = self.configure_burst()
+            self._shape = (frames, int(read(self.rows)), int(read(self.columns)))
+        self._settings = self._read_settings()
         self._bursts = []
         self._documented = 0
+
+    def prepare_burst(self) -> None:
+        """Check that the run's documents still describe the camera; forget an unwanted burst.
+
+        A burst whose event was never made, because the plan went back to its checkpoint, must not
+        enter the documents of the next one.
+
+        Raises
+        ------
+        DeviceFault
+            When a setting changed since the run began, for instance because the IOC restarted.
+        """
+        del self._bursts[self._documented :]
+        now = self._read_settings()
+        changed = [
+            f"{name} was {before}, is {now[name]}"
+            for name, before in self._settings.items()
+            if now[name] != before
+        ]
+        if changed:
+            raise self._fault(
+                f"The settings of {self.name} changed during the run",
+                "; ".join(changed),
+                action="start a new run; its documents will hold the new settings",
+            )
+
+    def _read_settings(self) -> dict[str, Any]:
+        return {name: read(getattr(self, name)) for name in self.configuration_attrs}
 
     def arm(self) -> None:
         """Tell the camera to get ready; `wait_ready` says when it is."""
@@ -132,9 +188,7 @@ class BurstCamera(Device):
             if self.ready():
                 return True
             if read(self.detector_state) == "Error" and not read(self.acquire):
-                raise self._fault(
-                    "The camera refused to arm", str(read(self.status_message)), safe=True
-                )
+                raise self._fault("The camera refused to arm", str(read(self.status_message)))
             return False
 
         wait_until(
@@ -143,7 +197,6 @@ class BurstCamera(Device):
             limit_s=self.margin_s,
             what=f"Arming {self.name}",
             stop=stop,
-            also=(self.detector_state, self.acquire),
         )
 
     def transfer(
@@ -168,42 +221,58 @@ class BurstCamera(Device):
         if lost:
             lost = self._transfer_once(folder, f"{stem}-again", stop, on_frame)
         if lost:
-            raise self._fault(f"{lost} frames were lost twice on the way", "frames missing")
+            raise self._fault(
+                f"{lost} frames were lost twice on the way", "the camera counted more than arrived"
+            )
 
     def _transfer_once(
         self, folder: Path, stem: str, stop: threading.Event, on_frame: Callable[[int], None]
     ) -> int:
-        self.file.open(folder, stem, self.frames)
         count, sending, _ = self._transfer_signals()
         limit_s = 2 * self.transfer_s + self.margin_s
-        done = False
         try:
+            self.file.open(folder, stem, self.frames)
             self._start_transfer()
             wait_until(
                 count,
-                lambda sent: sent >= self.frames and not read(sending),
+                lambda _: not read(sending),
                 limit_s=limit_s,
                 what=f"The transfer from {self.name}",
-                data=_IN_MEMORY,
                 stop=stop,
-                on_change=on_frame,
-                also=(sending,),
+                on_value=on_frame,
             )
             captured = int(read(self.file.num_captured))
             if captured < self.frames and read(self.file.capture):
-                return self.frames - captured
-            path = self.file.wait_closed(limit_s=limit_s, data=_IN_MEMORY, stop=stop)
-            self._bursts.append(BurstFile.verify(path, self._shape))
-            done = True
-            return 0
-        finally:
-            if not done:
+                if not captured:
+                    raise self._fault(
+                        f"{self.name} did not start to send", str(read(self.status_message))
+                    )
                 self.file.abandon()
+                return self.frames - captured
+            path = self.file.wait_closed(limit_s=limit_s, stop=stop)
+        except DeviceFault:
+            with suppress(DeviceFault):
+                self.file.abandon()
+            raise
+        self._bursts.append(BurstFile.verify(path, self._shape))
+        return 0
 
     def disarm(self) -> None:
-        """Make sure that no trigger starts a recording and nothing is being sent."""
-        self._abort_transfer()
+        """Make sure that no trigger starts a recording and nothing is being sent.
+
+        Raises
+        ------
+        DeviceFault
+            When the camera does not become idle within 5 s.
+        """
+        _, sending, _ = self._transfer_signals()
+        if read(sending):
+            self._abort_transfer()
         put(self.acquire, 0, wait=False)
+        for signal in (sending, self.acquire):
+            wait_until(
+                signal, lambda on: not on, limit_s=PUT_LIMIT_S, what=f"Disarming {self.name}"
+            )
 
     # Bluesky: what a run says of this camera
 
@@ -286,11 +355,11 @@ class BurstCamera(Device):
             )
         self._documented = end
 
-    def _fault(self, what: str, why: str, *, safe: bool = False) -> DeviceFault:
+    def _fault(self, what: str, why: str, *, action: str | None = None) -> DeviceFault:
         return DeviceFault(
             what,
             where=f"{self.name}, {self.prefix}CAM:",
             why=why,
-            action="look at the camera's status message, then run the plan again",
-            data="nothing was recorded" if safe else _IN_MEMORY,
+            action=action or "look at the camera's status message, then run the plan again",
+            data="nothing was recorded by this command",
         )

@@ -7,19 +7,23 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ophyd import Device
+from ophyd import Component as Cpt
+from ophyd import Device, Kind, Signal
 
 from .camera import BurstCamera
 from .delay_generator import DelayGenerator
-from .faults import DeviceFault
+from .faults import DeviceFault, data_are
 from .phantom import PhantomCamera
 from .progress import BurstStatus
 from .shimadzu import ShimadzuCamera
+from .work import Work
 
 _SPACE_FACTOR = 1.2
+_IN_MEMORY = "the burst is in camera memory until the next arm; RE(recover(dual)) fetches it"
 
 
 class DualCamera(Device):
@@ -40,6 +44,12 @@ class DualCamera(Device):
         Device name.
     """
 
+    planned_bursts = Cpt(Signal, value=1, kind=Kind.omitted)
+    """Bursts that the next run is to take; staging checks the disk for all of them."""
+
+    from_memory = Cpt(Signal, value=False, kind=Kind.omitted)
+    """Whether the next run fetches the burst in camera memory instead of taking one."""
+
     def __init__(
         self,
         phantom: PhantomCamera,
@@ -58,9 +68,10 @@ class DualCamera(Device):
         self.folder = folder
         self._cameras: tuple[BurstCamera, ...] = (phantom, shimadzu)
         self._devices: tuple[Device, ...] = (phantom, shimadzu, delay_generator)
-        self._stop_requested = threading.Event()
-        self._worker: threading.Thread | None = None
+        self._work: Work | None = None
         self._run_folder = folder
+        self._triggers = 0
+        self._failed = False
 
     def wait_for_connection(self, all_signals: bool = False, timeout: float = 5.0) -> None:
         """Wait until every PV of the three devices answers."""
@@ -69,23 +80,50 @@ class DualCamera(Device):
 
     def stage(self) -> list[Any]:
         """Configure both cameras, check the disk, make this run's folder; nothing is armed yet."""
-        self._stop_requested.clear()
+        self._failed = True
         self.delay_generator.prepare()
         for camera in self._cameras:
             camera.disarm()
-            camera.prepare_run()
-        self._run_folder = self.folder / uuid.uuid4().hex[:12]
-        self._run_folder.mkdir(parents=True)
+            camera.prepare_run(from_memory=bool(self.from_memory.get()))
+        self._triggers = 0
+        self._run_folder = self._make_run_folder()
+        self._failed = False
         return list(super().stage())
 
     def unstage(self) -> list[Any]:
-        """Disarm both cameras and inhibit the trigger; short, and safe to repeat."""
-        self._make_safe()
-        return list(super().unstage())
+        """Disarm both cameras and inhibit the trigger; short, and safe to repeat.
+
+        Raises
+        ------
+        DeviceFault
+            When one of them cannot be made safe and nothing had failed before: the first error
+            is the one to report.
+        """
+        try:
+            self._make_safe(withdrawn=True)
+        except DeviceFault as fault:
+            if not self._failed:
+                raise
+            self.log.error("After an earlier failure: %s", fault)
+        finally:
+            unstaged = list(super().unstage())
+        return unstaged
 
     def stop(self, *, success: bool = False) -> None:
-        """End a burst in progress and make the instrument safe."""
-        self._make_safe()
+        """End a burst in progress, which then fails, and make the instrument safe."""
+        self._make_safe(withdrawn=False)
+
+    def pause(self) -> None:
+        """Take back a burst in progress and make the instrument safe.
+
+        The RunEngine calls this when it pauses. On resuming it goes back to its checkpoint and
+        triggers again.
+        """
+        try:
+            self._make_safe(withdrawn=True)
+        except DeviceFault as fault:
+            # An error raised here would end the plan without its clean-up.
+            self.log.error("Paused, but not everything is safe: %s", fault)
 
     def trigger(self) -> BurstStatus:
         """Take one burst with both cameras.
@@ -95,40 +133,55 @@ class DualCamera(Device):
         BurstStatus
             Done when both files are closed, counted and checksummed.
         """
+        if self._work is not None:
+            self._work.end(withdrawn=True)
+        self._triggers += 1
+        self._failed = True
         status = BurstStatus(self, frames=sum(camera.frames for camera in self._cameras))
+        fetch_only = bool(self.from_memory.get())
 
-        def burst() -> None:
+        def burst(stop: threading.Event) -> None:
             try:
-                self._burst(status.report)
-            except Exception as error:  # noqa: BLE001 - the plan hears of whatever went wrong
+                for camera in self._cameras:
+                    camera.prepare_burst()
+                if not fetch_only:
+                    self._record(stop)
+                with data_are(_IN_MEMORY):
+                    self._transfer(stop, status.report)
+            except Exception:
                 self._make_safe_quietly()
-                status.set_exception(error)
-            else:
-                status.set_finished()
+                raise
+            self._failed = False
 
-        self._worker = threading.Thread(target=burst, name=f"{self.name}-burst", daemon=True)
-        self._worker.start()
+        self._work = Work(status, burst, name=f"{self.name}-burst")
         return status
 
-    def _burst(self, report: Callable[[int], None]) -> None:
-        stop = self._stop_requested
-        self._check_space()
-        for camera in self._cameras:
-            camera.arm()
-        for camera in self._cameras:
-            camera.wait_ready(stop)
-        for camera in self._cameras:
-            if not camera.ready():
-                raise DeviceFault(
-                    "A camera fell out of its armed state",
-                    where=camera.name,
-                    why="it was ready, and is not any more",
-                    action="look for another trigger source, then run the plan again",
-                    data="no trigger was sent",
-                )
-        self.delay_generator.fire()
-        for camera in self._cameras:
-            camera.wait_recorded(stop)
+    def _record(self, stop: threading.Event) -> None:
+        with data_are("no trigger was sent, nothing was recorded"):
+            self._check_space(self._run_folder, bursts=1)
+            for camera in self._cameras:
+                camera.arm()
+            for camera in self._cameras:
+                camera.wait_ready(stop)
+            for camera in self._cameras:
+                if not camera.ready():
+                    raise DeviceFault(
+                        "A camera fell out of its armed state",
+                        where=camera.name,
+                        why="it was ready, and is not any more",
+                        action="look for another trigger source, then run the plan again",
+                        data="",
+                    )
+            self.delay_generator.allow_triggers()
+        with data_are(
+            "the trigger was sent, so the cameras may hold this burst until they are armed again; "
+            "RE(recover(dual)) fetches it if both do"
+        ):
+            self.delay_generator.fire()
+            for camera in self._cameras:
+                camera.wait_recorded(stop)
+
+    def _transfer(self, stop: threading.Event, report: Callable[[int], None]) -> None:
         sent = dict.fromkeys(self._cameras, 0)
 
         def transfer(camera: BurstCamera) -> None:
@@ -136,7 +189,8 @@ class DualCamera(Device):
                 sent[camera] = int(frames)
                 report(sum(sent.values()))
 
-            stem = f"{camera.name}_{camera.get_index():04d}"
+            # A burst that is taken again must not meet the file of its first attempt.
+            stem = f"{camera.name}_{self._triggers - 1:04d}"
             camera.transfer(self._run_folder, stem, stop, on_frame)
 
         with ThreadPoolExecutor(len(self._cameras), thread_name_prefix="transfer") as pool:
@@ -144,35 +198,40 @@ class DualCamera(Device):
         for future in transfers:
             future.result()
 
-    def _check_space(self) -> None:
-        needed = int(_SPACE_FACTOR * sum(camera.burst_bytes for camera in self._cameras))
-        free = shutil.disk_usage(self._run_folder).free
+    def _make_run_folder(self) -> Path:
+        folder = self.folder / uuid.uuid4().hex[:12]
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._check_space(self.folder, bursts=int(self.planned_bursts.get()))
+            folder.mkdir()
+        except OSError as error:
+            raise DeviceFault(
+                "The folder for the burst files cannot be made",
+                where=str(folder),
+                why=str(error),
+                action="check the folder, its permissions and its disk; nothing was armed",
+                data="nothing was recorded by this command",
+            ) from error
+        return folder
+
+    def _check_space(self, folder: Path, bursts: int) -> None:
+        burst_bytes = sum(camera.burst_bytes for camera in self._cameras)
+        needed = int(_SPACE_FACTOR * bursts * burst_bytes)
+        free = shutil.disk_usage(folder).free
         if free < needed:
             raise DeviceFault(
-                "Too little disk for this burst",
-                where=str(self._run_folder),
-                why=f"{free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed",
+                f"Too little disk for {bursts} burst{'s' if bursts > 1 else ''}",
+                where=str(folder),
+                why=f"{free / 1e9:.3g} GB free, {needed / 1e9:.3g} GB needed",
                 action="free space or choose another folder; nothing was armed",
                 data="nothing was recorded by this command",
             )
 
-    def _make_safe(self) -> None:
-        self._stop_requested.set()
-        worker = self._worker
-        if worker is not None and worker is not threading.current_thread():
-            worker.join(timeout=5.0)
-        self._disarm_all()
-
-    def _make_safe_quietly(self) -> None:
-        try:
-            self._disarm_all()
-        except DeviceFault as fault:
-            # The first error is the one to report; this one says what else to look at.
-            self.log.error("After a failed burst: %s", fault)
-
-    def _disarm_all(self) -> None:
+    def _make_safe(self, *, withdrawn: bool) -> None:
         faults = []
-        actions = [self.delay_generator.inhibit_triggers]
+        actions: list[Callable[[], None]] = [self.delay_generator.inhibit_triggers]
+        if self._work is not None:
+            actions.append(partial(self._work.end, withdrawn=withdrawn))
         actions += [camera.disarm for camera in self._cameras]
         for action in actions:
             try:
@@ -181,6 +240,13 @@ class DualCamera(Device):
                 faults.append(fault)
         if faults:
             raise faults[0]
+
+    def _make_safe_quietly(self) -> None:
+        try:
+            self._make_safe(withdrawn=False)
+        except DeviceFault as fault:
+            # The first error is the one to report; this one says what else to look at.
+            self.log.error("After an earlier failure: %s", fault)
 
     # Bluesky: what a run says of the pair
 

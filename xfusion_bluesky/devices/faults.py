@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DeviceFault(RuntimeError):
     """A device did not do what it was asked.
@@ -21,12 +24,20 @@ class DeviceFault(RuntimeError):
     """
 
     def __init__(self, what: str, *, where: str, why: str, action: str, data: str) -> None:
-        super().__init__(f"{what} [{where}]: {why}. What to do: {action}. Data: {data}.")
+        super().__init__(what)
         self.what = what
         self.where = where
         self.why = why
         self.action = action
         self.data = data
+
+    @property
+    def finding(self) -> str:
+        """What failed, where and why, for use inside another error."""
+        return f"{self.what} [{self.where}]: {self.why}"
+
+    def __str__(self) -> str:
+        return f"{self.finding}. What to do: {self.action}. Data: {self.data}."
 
 
 class Interrupted(DeviceFault):
@@ -40,3 +51,19 @@ class Interrupted(DeviceFault):
             action="run the plan again when ready",
             data="a burst already recorded stays in camera memory",
         )
+
+
+@contextmanager
+def data_are(data: str) -> Iterator[None]:
+    """Let every fault inside say where the data are: a signal alone cannot know it.
+
+    Parameters
+    ----------
+    data : str
+        Whether the data are safe while this part of the work is done.
+    """
+    try:
+        yield
+    except DeviceFault as fault:
+        fault.data = data
+        raise

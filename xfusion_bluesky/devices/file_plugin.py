@@ -61,16 +61,16 @@ class BurstFilePlugin(Device):
         try:
             wait_until(self.capture, bool, limit_s=5.0, what="Opening the burst file")
         except DeviceFault as error:
-            raise self._refused(str(read(self.write_message)) or error.why) from error
+            why = str(read(self.write_message)) if self.connected else ""
+            raise self._refused(why or error.why) from error
 
-    def wait_closed(self, *, limit_s: float, data: str, stop: threading.Event) -> Path:
+    def wait_closed(self, *, limit_s: float, stop: threading.Event) -> Path:
         """Wait until the IOC has closed the file and return its path."""
         wait_until(
             self.capture,
             lambda capturing: not capturing,
             limit_s=limit_s,
             what="Closing the burst file",
-            data=data,
             stop=stop,
         )
         if read(self.write_status) == "Write error":

@@ -8,7 +8,7 @@ from typing import Any
 from ophyd import Component as Cpt
 from ophyd import EpicsSignal, EpicsSignalRO, EpicsSignalWithRBV, Kind, Signal
 
-from .camera import BurstCamera
+from .camera import TRIGGER_LOST, BurstCamera
 from .waiting import put, put_and_confirm, read, wait_until
 
 # Bits of StateRaw, ADPhantom.h.
@@ -35,6 +35,8 @@ class PhantomCamera(BurstCamera):
     state_bits = Cpt(EpicsSignalRO, "CAM:StateRaw", kind=Kind.omitted)
     stored_first = Cpt(EpicsSignalRO, "CAM:C1:FirstFrame_RBV", kind=Kind.omitted)
     stored_last = Cpt(EpicsSignalRO, "CAM:C1:LastFrame_RBV", kind=Kind.omitted)
+    stored_rows = Cpt(EpicsSignalRO, "CAM:C1:Height_RBV", kind=Kind.omitted)
+    stored_columns = Cpt(EpicsSignalRO, "CAM:C1:Width_RBV", kind=Kind.omitted)
     download_start = Cpt(EpicsSignalWithRBV, "CAM:DownloadStartFrame", kind=Kind.omitted)
     download_end = Cpt(EpicsSignalWithRBV, "CAM:DownloadEndFrame", kind=Kind.omitted)
     download = Cpt(EpicsSignal, "CAM:Download", kind=Kind.omitted)
@@ -46,9 +48,16 @@ class PhantomCamera(BurstCamera):
         """Make the camera keep enough frames after the trigger."""
         first, last = int(self.first_frame.get()), int(self.last_frame.get())
         if last < first:
-            raise self._fault("The HR range is empty", f"first {first}, last {last}", safe=True)
+            raise self._fault("The HR range is empty", f"first {first}, last {last}")
         put_and_confirm(self.post_trigger_frames, max(last + 1, 1))
         return last - first + 1
+
+    def held_burst(self) -> tuple[int, int, int] | None:
+        """Return (frames, rows, columns) of the wanted range of the stored cine."""
+        if not int(read(self.state_bits)) & _STORED:
+            return None
+        first, last = self._check_range()
+        return last - first + 1, int(read(self.stored_rows)), int(read(self.stored_columns))
 
     @property
     def record_s(self) -> float:
@@ -71,16 +80,20 @@ class PhantomCamera(BurstCamera):
             lambda bits: bool(int(bits) & _STORED),
             limit_s=2 * self.record_s + self.margin_s,
             what=f"The recording of {self.name}",
-            data="the camera may still hold frames of this shot; look before arming again",
+            action=TRIGGER_LOST,
             stop=stop,
         )
+        self._check_range()
+
+    def _check_range(self) -> tuple[int, int]:
         stored = int(read(self.stored_first)), int(read(self.stored_last))
         wanted = int(self.first_frame.get()), int(self.last_frame.get())
-        if stored[0] > wanted[0] or stored[1] < wanted[1]:
+        if not stored[0] <= wanted[0] <= wanted[1] <= stored[1]:
             raise self._fault(
                 f"The cine does not hold frames {wanted[0]} to {wanted[1]}",
                 f"it holds {stored[0]} to {stored[1]}",
             )
+        return wanted
 
     def _state_signal(self) -> Any:
         return self.state_bits
@@ -88,11 +101,10 @@ class PhantomCamera(BurstCamera):
     def _start_transfer(self) -> None:
         put_and_confirm(self.download_start, int(self.first_frame.get()))
         put_and_confirm(self.download_end, int(self.last_frame.get()))
-        put(self.download, 1, wait=False)
+        put(self.download, 1)
 
     def _transfer_signals(self) -> tuple[Any, Any, Any]:
         return self.download_count, self.download, self.dropped_packets
 
     def _abort_transfer(self) -> None:
-        if read(self.download):
-            put(self.abort_download, 1, wait=False)
+        put(self.abort_download, 1, wait=False)

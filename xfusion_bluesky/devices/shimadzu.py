@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import numpy as np
 from ophyd import Component as Cpt
 from ophyd import EpicsSignal, EpicsSignalRO, EpicsSignalWithRBV, Kind
 
-from .camera import BurstCamera
+from .camera import TRIGGER_LOST, BurstCamera
 from .waiting import put, read, wait_until
 
 
@@ -23,6 +24,7 @@ class ShimadzuCamera(BurstCamera):
     playback_rate_hz = Cpt(EpicsSignalWithRBV, "CAM:PlaybackRate", kind=Kind.config)
     bit_shift = Cpt(EpicsSignalRO, "CAM:BitShift_RBV", kind=Kind.config)
     arm_state = Cpt(EpicsSignalRO, "CAM:ArmState_RBV", string=True, kind=Kind.omitted)
+    frame_times_ns = Cpt(EpicsSignalRO, "CAM:FrameTimes_RBV", kind=Kind.omitted)
     playback = Cpt(EpicsSignal, "CAM:Playback", kind=Kind.omitted)
     playback_count = Cpt(EpicsSignalRO, "CAM:PlaybackCount_RBV", kind=Kind.omitted)
     data_lost = Cpt(EpicsSignalRO, "CAM:DataLost_RBV", kind=Kind.omitted)
@@ -30,6 +32,13 @@ class ShimadzuCamera(BurstCamera):
     def configure_burst(self) -> int:
         """Nothing to write: the camera always records its whole memory."""
         return int(read(self.record_frames))
+
+    def held_burst(self) -> tuple[int, int, int] | None:
+        """Return (frames, rows, columns) of the burst in memory, whatever the mode is now."""
+        if read(self.arm_state) != "Recorded":
+            return None
+        frames = np.size(read(self.frame_times_ns))
+        return int(frames), int(read(self.rows)), int(read(self.columns))
 
     @property
     def record_s(self) -> float:
@@ -52,7 +61,7 @@ class ShimadzuCamera(BurstCamera):
             lambda state: state == "Recorded",
             limit_s=2 * self.record_s + self.margin_s,
             what=f"The recording of {self.name}",
-            data="the camera may still hold frames of this shot; look before arming again",
+            action=TRIGGER_LOST,
             stop=stop,
         )
 
@@ -60,7 +69,7 @@ class ShimadzuCamera(BurstCamera):
         return self.arm_state
 
     def _start_transfer(self) -> None:
-        put(self.playback, 1, wait=False)
+        put(self.playback, 1)
 
     def _transfer_signals(self) -> tuple[Any, Any, Any]:
         return self.playback_count, self.playback, self.data_lost

@@ -1,21 +1,31 @@
-"""Bounded puts and waits on EPICS signals: no wait without a limit, none past a disconnect."""
+"""Bounded puts and waits on EPICS signals: no wait without a limit, none past a disconnect.
+
+A wait asks the IOC instead of listening to monitors: a monitor may bring values from before our
+own put, and after an IOC has died some never come again. Each control layer has errors of its own;
+whatever one raises here is a fault of the device.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ophyd.signal import EpicsSignalBase
-from ophyd.utils import DisconnectedError, ReadOnlyError
 
 from .faults import DeviceFault, Interrupted
 
 PUT_LIMIT_S = 5.0
 _NOTHING_RECORDED = "nothing was recorded by this command"
-# A stop request has no signal of its own to wake the wait, so it is looked for this often.
-_STOP_CHECK_S = 0.1
+# A request to an IOC that dies in between is answered by nobody, so a longer one is repeated.
+_READ_CHECK_S = 1.0
+# A wait asks again after a tenth of the time it has lasted, within these bounds.
+_ASK_AGAIN = 0.1
+_SHORTEST_PAUSE_S = 0.002
+_LONGEST_PAUSE_S = 0.1
+logger = logging.getLogger(__name__)
 
 
 def put(
@@ -38,11 +48,12 @@ def put(
     Raises
     ------
     DeviceFault
-        When the PV is disconnected, refuses the value, or does not answer in time.
+        When the PV is disconnected (at once), refuses the value, or does not answer in time.
     """
+    _refuse_disconnected(signal, f"Writing {value!r} failed")
     try:
         signal.put(value, wait=wait, timeout=limit_s, connection_timeout=limit_s)
-    except (TimeoutError, DisconnectedError, ReadOnlyError, OSError, ValueError) as error:
+    except Exception as error:
         raise DeviceFault(
             f"Writing {value!r} failed",
             where=_pv(signal),
@@ -61,17 +72,31 @@ def put_and_confirm(
 
 
 def read(signal: EpicsSignalBase, *, limit_s: float = PUT_LIMIT_S) -> Any:
-    """Ask the IOC for the present value, past any monitor that may lag behind."""
-    try:
-        return signal.get(timeout=limit_s, connection_timeout=limit_s, use_monitor=False)
-    except (TimeoutError, DisconnectedError) as error:
-        raise DeviceFault(
-            "Reading failed",
-            where=_pv(signal),
-            why=f"{type(error).__name__}: {error}",
-            action="check that the IOC runs",
-            data=_NOTHING_RECORDED,
-        ) from error
+    """Ask the IOC for the present value, past any monitor that may lag behind.
+
+    Raises
+    ------
+    DeviceFault
+        When the PV is disconnected (at once) or does not answer in time.
+    """
+    end = time.monotonic() + limit_s
+    while True:
+        _refuse_disconnected(signal, "Reading failed")
+        try:
+            return signal.get(
+                timeout=_READ_CHECK_S, connection_timeout=_READ_CHECK_S, use_monitor=False
+            )
+        except Exception as error:
+            if signal.connected and time.monotonic() < end:
+                continue
+            _refuse_disconnected(signal, "Reading failed")
+            raise DeviceFault(
+                "Reading failed",
+                where=_pv(signal),
+                why=f"{type(error).__name__}: {error}",
+                action="check that the IOC runs",
+                data=_NOTHING_RECORDED,
+            ) from error
 
 
 def wait_until(
@@ -80,10 +105,9 @@ def wait_until(
     *,
     limit_s: float,
     what: str,
-    data: str = _NOTHING_RECORDED,
     stop: threading.Event | None = None,
-    on_change: Callable[[Any], None] | None = None,
-    also: Sequence[EpicsSignalBase] = (),
+    on_value: Callable[[Any], None] | None = None,
+    action: str = "look at the device's own status and at its IOC",
 ) -> Any:
     """Wait until the value of a signal meets a condition, and return that value.
 
@@ -92,19 +116,17 @@ def wait_until(
     signal : EpicsSignalBase
         Signal to watch.
     condition : callable
-        Takes a value, returns whether the wait is over.
+        Takes a value, returns whether the wait is over. It may look at other signals as well.
     limit_s : float
         Longest time to wait, in s.
     what : str
         What is being waited for, as the first words of an error.
-    data : str
-        Whether the data are safe if this wait fails.
     stop : threading.Event or None
         Set by whoever wants the wait to end early.
-    on_change : callable or None
-        Called with each new value, for progress.
-    also : sequence of EpicsSignalBase
-        Further signals whose changes are a reason to ask `condition` again.
+    on_value : callable or None
+        Called with each value, for progress.
+    action : str
+        What to do when the wait takes too long.
 
     Raises
     ------
@@ -113,50 +135,40 @@ def wait_until(
     Interrupted
         When `stop` is set.
     """
-    woken = threading.Event()
+    logger.debug("Waiting: %s [%s]", what, _pv(signal))
+    begin = time.monotonic()
+    while True:
+        if stop is not None and stop.is_set():
+            raise Interrupted(_pv(signal))
+        _refuse_disconnected(signal, f"{what} failed")
+        value = read(signal)
+        if on_value is not None:
+            on_value(value)
+        if condition(value):
+            return value
+        elapsed_s = time.monotonic() - begin
+        if elapsed_s >= limit_s:
+            raise DeviceFault(
+                f"{what} took too long",
+                where=_pv(signal),
+                why=f"still {value!r} after {limit_s:.1f} s",
+                action=action,
+                data=_NOTHING_RECORDED,
+            )
+        pause_s = min(max(_ASK_AGAIN * elapsed_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+        time.sleep(min(pause_s, limit_s - elapsed_s))
 
-    def wake(**_: Any) -> None:
-        woken.set()
 
-    woken.set()
-    value: Any = None
-    for watched in (signal, *also):
-        watched.subscribe(wake, event_type=signal.SUB_VALUE, run=False)
-        watched.subscribe(wake, event_type=signal.SUB_META, run=False)
-    try:
-        end = time.monotonic() + limit_s
-        while True:
-            if stop is not None and stop.is_set():
-                raise Interrupted(_pv(signal))
-            if not signal.connected:
-                raise DeviceFault(
-                    f"{what} failed",
-                    where=_pv(signal),
-                    why="the PV disconnected while we waited for it",
-                    action="restart the IOC, then check the camera before the next shot",
-                    data=data,
-                )
-            if woken.is_set():
-                woken.clear()
-                # The monitor may deliver values from before our own put; the IOC does not.
-                value = read(signal)
-                if on_change is not None:
-                    on_change(value)
-                if condition(value):
-                    return value
-            remaining_s = end - time.monotonic()
-            if remaining_s <= 0:
-                raise DeviceFault(
-                    f"{what} took too long",
-                    where=_pv(signal),
-                    why=f"still {value!r} after {limit_s:.1f} s",
-                    action="look at the camera's own status and at its IOC",
-                    data=data,
-                )
-            woken.wait(min(remaining_s, _STOP_CHECK_S))
-    finally:
-        for watched in (signal, *also):
-            watched.clear_sub(wake)
+def _refuse_disconnected(signal: EpicsSignalBase, what: str) -> None:
+    # The control layer would wait for the IOC to come back; a dead one must be told at once.
+    if not signal.connected:
+        raise DeviceFault(
+            what,
+            where=_pv(signal),
+            why="the PV is disconnected",
+            action="restart the IOC, then look at the device before the next shot",
+            data=_NOTHING_RECORDED,
+        )
 
 
 def _pv(signal: EpicsSignalBase) -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.utils import Msg
 from ophyd import EpicsMotor
 
 from ..devices.dual import DualCamera
 from ..devices.faults import DeviceFault
 from ..devices.shutter import Shutter
+from .safety import Plan, connected, shut_afterwards
 
-Plan = Generator[Msg, Any, Any]
 SCALE = 4
 POSITION_TOLERANCE_MM = 0.1
+MOVE_LIMIT_S = 300.0
 
 
 def dual_burst(
@@ -39,7 +39,7 @@ def dual_burst(
     dual : DualCamera
         The pair of cameras.
     shutter : Shutter
-        Opened for the bursts, closed whatever happens.
+        Opened for each burst, closed at the end whatever happens, and while the plan is paused.
     bursts : int
         Number of bursts, at least 1.
     hr_first, hr_last : int
@@ -70,11 +70,11 @@ def dual_burst(
     }
 
     def inner() -> Plan:
+        yield from connected(dual, shutter)
         yield from _set_timing(dual, hr_first, hr_last, phantom_delay_ns, shimadzu_delay_ns)
-        yield from bps.mv(shutter, "Open")
-        return (yield from _bursts(dual, bursts, start))
+        return (yield from run_of_bursts(dual, bursts, start, shutter, "Open"))
 
-    return (yield from bpp.finalize_wrapper(inner(), lambda: _close(shutter)))
+    return (yield from shut_afterwards(inner(), shutter))
 
 
 def dark_flat(
@@ -118,31 +118,67 @@ def dark_flat(
         return {"plan_name": "dark_flat", "purpose": purpose, "num_bursts": bursts, **(md or {})}
 
     def inner() -> Plan:
+        yield from connected(dual, shutter, sample)
         before_mm.append((yield from bps.rd(sample)))
         yield from _set_timing(dual, hr_first, hr_last, 0.0, 0.0)
-        yield from bps.mv(shutter, "Closed")
-        dark_uid = yield from _bursts(dual, bursts, start("dark"))
+        dark_uid = yield from run_of_bursts(dual, bursts, start("dark"), shutter, "Closed")
         yield from _move(sample, sample_out_mm)
-        yield from bps.mv(shutter, "Open")
-        flat_uid = yield from _bursts(dual, bursts, start("flat"))
+        flat_uid = yield from run_of_bursts(dual, bursts, start("flat"), shutter, "Open")
         return dark_uid, flat_uid
 
-    def restore() -> Plan:
-        yield from _close(shutter)
+    def move_back() -> Plan:
         for position_mm in before_mm:
             yield from _move(sample, position_mm)
 
-    return (yield from bpp.finalize_wrapper(inner(), restore))
+    return (yield from bpp.finalize_wrapper(shut_afterwards(inner(), shutter), move_back))
 
 
-def _bursts(dual: DualCamera, bursts: int, start: dict[str, Any]) -> Plan:
+def run_of_bursts(
+    dual: DualCamera,
+    bursts: int,
+    start: dict[str, Any],
+    shutter: Shutter | None = None,
+    position: str = "Open",
+) -> Plan:
+    """Take bursts as one run, one event a burst.
+
+    A pause takes a burst that is in progress again after resuming; one that is complete is
+    neither lost nor repeated.
+
+    Parameters
+    ----------
+    dual : DualCamera
+        The pair of cameras.
+    bursts : int
+        Number of bursts.
+    start : dict
+        Metadata of the run.
+    shutter : Shutter, optional
+        Moved to `position` before each burst, because somebody else may have closed it.
+    position : str
+        ``"Open"`` or ``"Closed"``.
+
+    Returns
+    -------
+    str
+        Uid of the run.
+    """
     cameras = {"cameras": ["phantom", "shimadzu"], "scale": SCALE, "detectors": [dual.name]}
+
+    def document() -> Plan:
+        yield from bps.create("primary")
+        yield from bps.read(dual)
+        yield from bps.save()
 
     def run() -> Plan:
         for _ in range(bursts):
             yield from bps.checkpoint()
-            yield from bps.trigger_and_read([dual])
+            if shutter is not None:
+                yield from bps.mv(shutter, position)
+            yield from bps.trigger(dual, wait=True)
+            yield from bpp.rewindable_wrapper(document(), False)
 
+    yield from bps.mv(dual.planned_bursts, bursts)
     whole = bpp.run_wrapper(run(), md={**cameras, **start})
     return (yield from bpp.stage_wrapper(whole, [dual]))
 
@@ -154,15 +190,17 @@ def _set_timing(
     phantom_delay_ns: float,
     shimadzu_delay_ns: float,
 ) -> Plan:
-    generator = dual.delay_generator
     yield from bps.mv(dual.phantom.first_frame, hr_first, dual.phantom.last_frame, hr_last)
-    yield from bps.mv(generator.delay_a_s, phantom_delay_ns * 1e-9)
-    yield from bps.mv(generator.delay_c_s, shimadzu_delay_ns * 1e-9)
+    yield from bps.abs_set(
+        dual.delay_generator, {"a": phantom_delay_ns, "c": shimadzu_delay_ns}, wait=True
+    )
 
 
 def _move(sample: EpicsMotor, position_mm: float) -> Plan:
-    # A motor that was stopped on its way also says "done"; a flat with the sample in is no flat.
-    yield from bps.mv(sample, position_mm)
+    # A motor that was stopped on its way also says "done", and one whose IOC died says nothing; a
+    # flat with the sample in is no flat.
+    with suppress(TimeoutError):
+        yield from bps.mv(sample, position_mm, timeout=MOVE_LIMIT_S)
     reached_mm = yield from bps.rd(sample)
     if abs(reached_mm - position_mm) > POSITION_TOLERANCE_MM:
         raise DeviceFault(
@@ -172,10 +210,6 @@ def _move(sample: EpicsMotor, position_mm: float) -> Plan:
             action="look for a stop or a limit at the stage, then run the plan again",
             data="runs taken so far are safe",
         )
-
-
-def _close(shutter: Shutter) -> Plan:
-    yield from bps.mv(shutter, "Closed")
 
 
 def _check(bursts: int, hr_first: int, hr_last: int) -> None:

@@ -1,12 +1,15 @@
-"""The cables: one process, one scene, every device, and what happens when T0 fires."""
+"""The devices of a beamline, in one process or in two, and what happens when T0 fires."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..configuration import SHIPPED_SCENE, BeamlineConfig
+from ..configuration import SHIPPED_SCENE, BeamlineConfig, Part
 from ..memory import CameraMemory
 from ..phantom_camera import PhantomCamera
 from ..scene import Beam, ReplayScene
 from ..shimadzu_camera import ShimadzuCamera
+from .cables import Shot, listen, send
 from .camera import FaultSwitch
 from .delay_generator import DelayGeneratorGroup
 from .file_plugin import FilePlugin
@@ -18,8 +21,41 @@ PHANTOM_OUTPUT = "A"
 SHIMADZU_OUTPUT = "C"
 
 
-class Beamline:
-    """All devices of one simulated beamline.
+class BeamDevices:
+    """Shutter, sample stage and delay generator.
+
+    Parameters
+    ----------
+    config : BeamlineConfig
+    on_shot : coroutine function
+        Told of every T0.
+    """
+
+    def __init__(self, config: BeamlineConfig, on_shot: Callable[[Shot], Awaitable[None]]) -> None:
+        prefix = config.prefix
+        self._on_shot = on_shot
+        self.shutter = Shutter(f"{prefix}SHUTTER:", config.time_scale)
+        self.sample = SampleStage(f"{prefix}SAMPLE:", config.time_scale)
+        self.delays = DelayGeneratorGroup(f"{prefix}DG645:", self._fire)
+        self.groups = (self.delays, self.shutter, self.sample)
+
+    async def prepare(self) -> None:
+        """Bring every record to the state of its device, before any client can look."""
+        await self.sample.prepare()
+
+    def beam(self) -> Beam:
+        """Say what stands in the beam now."""
+        return Beam(shutter_open=self.shutter.is_open, sample_in=self.sample.sample_in)
+
+    async def _fire(self, number: int) -> None:
+        time_ns = self.delays.delays.time_ns
+        await self._on_shot(
+            Shot(number, time_ns(PHANTOM_OUTPUT), time_ns(SHIMADZU_OUTPUT), self.beam())
+        )
+
+
+class Cameras:
+    """Both cameras on one scene.
 
     Output AB of the delay generator triggers the Phantom, CD the Shimadzu; the Shimadzu's
     recording gate goes to the Phantom's AUX1 pin.
@@ -27,10 +63,14 @@ class Beamline:
     Parameters
     ----------
     config : BeamlineConfig
+    get_beam : callable, optional
+        Says what stands in the beam when the Phantom gets a software trigger. Default: what
+        stood there at the last T0.
     """
 
-    def __init__(self, config: BeamlineConfig) -> None:
+    def __init__(self, config: BeamlineConfig, get_beam: Callable[[], Beam] | None = None) -> None:
         prefix = config.prefix
+        self._last_beam = Beam(shutter_open=False)
         self.scene = ReplayScene(
             config.scene or SHIPPED_SCENE,
             frames=config.frames,
@@ -38,13 +78,10 @@ class Beamline:
             start_ns=config.scene_start_ns,
             white_level=config.white_level,
         )
-        self.shutter = Shutter(f"{prefix}SHUTTER:", config.time_scale)
-        self.sample = SampleStage(f"{prefix}SAMPLE:", config.time_scale)
-        self.delays = DelayGeneratorGroup(f"{prefix}DG645:", self.fire)
         self.phantom_file = FilePlugin(f"{prefix}PHANTOM:HDF1:")
         self.shimadzu_file = FilePlugin(f"{prefix}HPVX2:HDF1:")
-        self.phantom_faults = FaultSwitch(f"{prefix}PHANTOM:SIM:")
-        self.shimadzu_faults = FaultSwitch(f"{prefix}HPVX2:SIM:")
+        phantom_faults = FaultSwitch(f"{prefix}PHANTOM:SIM:")
+        shimadzu_faults = FaultSwitch(f"{prefix}HPVX2:SIM:")
         self.phantom = PhantomGroup(
             f"{prefix}PHANTOM:CAM:",
             camera=PhantomCamera(
@@ -52,9 +89,9 @@ class Beamline:
                 CameraMemory(config.memory_folder / "phantom.h5"),
                 config.phantom_clock_offset_ns,
             ),
-            get_beam=self.beam,
+            get_beam=get_beam or (lambda: self._last_beam),
             plugin=self.phantom_file,
-            faults=self.phantom_faults,
+            faults=phantom_faults,
             time_scale=config.time_scale,
         )
         self.shimadzu = ShimadzuGroup(
@@ -67,53 +104,78 @@ class Beamline:
                 config.shimadzu_clock_offset_ns,
             ),
             plugin=self.shimadzu_file,
-            faults=self.shimadzu_faults,
+            faults=shimadzu_faults,
             time_scale=config.time_scale,
         )
-
-    @property
-    def pvdb(self) -> dict[str, Any]:
-        """Every PV by its full name."""
-        groups = (
+        self.groups = (
             self.phantom,
             self.phantom_file,
-            self.phantom_faults,
+            phantom_faults,
             self.shimadzu,
             self.shimadzu_file,
-            self.shimadzu_faults,
-            self.delays,
-            self.shutter,
-            self.sample,
+            shimadzu_faults,
         )
-        return {name: record for group in groups for name, record in group.pvdb.items()}
 
     async def prepare(self) -> None:
         """Bring every record to the state of its device, before any client can look."""
         await self.phantom.prepare()
         await self.shimadzu.prepare()
-        await self.sample.prepare()
 
-    def beam(self) -> Beam:
-        """Say what stands in the beam now."""
-        return Beam(shutter_open=self.shutter.is_open, sample_in=self.sample.sample_in)
-
-    async def fire(self, shot: int) -> None:
-        """Send T0 to whoever waits for it.
-
-        Parameters
-        ----------
-        shot : int
-            Number of the shot since the IOC started, from 1.
-        """
-        beam = self.beam()
-        shimadzu_ns = self.delays.delays.time_ns(SHIMADZU_OUTPUT)
-        phantom_ns = self.delays.delays.time_ns(PHANTOM_OUTPUT)
-        event_window_ns = self.shimadzu.event_window_ns(shimadzu_ns)
-        await self.phantom.trigger(phantom_ns, beam, event_window_ns)
-        await self.shimadzu.trigger(shimadzu_ns, beam, shot)
+    async def take(self, shot: Shot) -> None:
+        """Give T0 to the cameras that wait for it."""
+        self._last_beam = shot.beam
+        event_window_ns = self.shimadzu.event_window_ns(shot.shimadzu_ns)
+        await self.phantom.trigger(shot.phantom_ns, shot.beam, event_window_ns)
+        await self.shimadzu.trigger(shot.shimadzu_ns, shot.beam, shot.number)
 
     def shut_down(self) -> None:
         """Leave nothing half written behind."""
         self.phantom_file.shut_down()
         self.shimadzu_file.shut_down()
         self.scene.close()
+
+
+class Beamline:
+    """What one IOC process serves: all devices, the beam's or the cameras.
+
+    Parameters
+    ----------
+    config : BeamlineConfig
+    """
+
+    def __init__(self, config: BeamlineConfig) -> None:
+        self._cable_port = config.cable_port
+        self._cable: asyncio.DatagramTransport | None = None
+        self._beam = None if config.part is Part.CAMERAS else BeamDevices(config, self._shot)
+        get_beam = None if self._beam is None else self._beam.beam
+        self._cameras = None if config.part is Part.BEAM else Cameras(config, get_beam)
+
+    @property
+    def pvdb(self) -> dict[str, Any]:
+        """Every PV by its full name."""
+        groups: list[Any] = []
+        for part in (self._cameras, self._beam):
+            groups += [] if part is None else part.groups
+        return {name: record for group in groups for name, record in group.pvdb.items()}
+
+    async def prepare(self) -> None:
+        """Bring every record to the state of its device, before any client can look."""
+        if self._beam is not None:
+            await self._beam.prepare()
+        if self._cameras is not None:
+            await self._cameras.prepare()
+            if self._cable_port:
+                self._cable = await listen(self._cable_port, self._cameras.take)
+
+    async def _shot(self, shot: Shot) -> None:
+        if self._cameras is None:
+            send(shot, self._cable_port)
+        else:
+            await self._cameras.take(shot)
+
+    def shut_down(self) -> None:
+        """Leave nothing half written behind."""
+        if self._cable is not None:
+            self._cable.close()
+        if self._cameras is not None:
+            self._cameras.shut_down()

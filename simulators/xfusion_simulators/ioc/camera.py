@@ -33,7 +33,8 @@ DETECTOR_STATES = (
     "Aborted",
 )
 ABORTED = ("Aborted", "Transfer aborted, memory kept")
-FAULTS = ("None", "Refuse arm", "Drop frames", "Hang transfer")
+FAULTS = ("None", "Refuse arm", "Drop frames", "Hang transfer", "Hang arming", "Miss trigger")
+FAULT_CHECK_S = 0.02
 logger = logging.getLogger(__name__)
 
 
@@ -142,6 +143,11 @@ class CameraGroup(PVGroup):
         """Show what the memory holds."""
         raise NotImplementedError
 
+    @property
+    def sees_trigger(self) -> bool:
+        """Whether a trigger that comes now would start a recording."""
+        return self.phase is Phase.ARMED and self.faults.fault.value != "Miss trigger"
+
     async def _show_armed(self) -> None:
         """Show that a trigger is awaited."""
         raise NotImplementedError
@@ -159,6 +165,9 @@ class CameraGroup(PVGroup):
     async def _arming(self) -> None:
         if await self._pause(ARM_LAG_S * self.time_scale):
             return
+        while self.faults.fault.value == "Hang arming":
+            if await self._pause(FAULT_CHECK_S):
+                return
         # A camera that waits for a trigger is already overwriting its memory.
         await in_thread(self.memory.clear)
         self.phase = Phase.ARMED

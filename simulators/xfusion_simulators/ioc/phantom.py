@@ -194,7 +194,7 @@ class PhantomGroup(CameraGroup):
         event_window_ns : (start, end), optional
             When the cable to the AUX1 pin is high, true times after T0.
         """
-        if self.phase is not Phase.ARMED:
+        if not self.sees_trigger:
             return
         window = event_window_ns if self._sees_event else None
         settings = self._settings

@@ -7,12 +7,12 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from caproto.asyncio.server import start_server
 
-from ..configuration import BeamlineConfig
+from ..configuration import BeamlineConfig, Part
 from .beamline import Beamline
 
 LOOPBACK = "127.0.0.1"
@@ -35,7 +35,8 @@ def serve(config: BeamlineConfig, *, with_parent: bool) -> None:
         When another process uses the memory folder.
     """
     confine_to_loopback()
-    with sole_owner(config), beacon_sink():
+    owner = nullcontext() if config.part is Part.BEAM else sole_owner(config)
+    with owner, beacon_sink():
         asyncio.run(_serve(config, with_parent))
 
 

@@ -99,7 +99,7 @@ class ShimadzuGroup(CameraGroup):
 
     def event_window_ns(self, trigger_ns: float) -> tuple[float, float] | None:
         """When the recording that a trigger would start lasts; None when none is awaited."""
-        if self.phase is not Phase.ARMED:
+        if not self.sees_trigger:
             return None
         return self._settings.window_ns(trigger_ns)
 
@@ -115,7 +115,7 @@ class ShimadzuGroup(CameraGroup):
         shot : int
             Number of the shot.
         """
-        if self.phase is not Phase.ARMED:
+        if not self.sees_trigger:
             return
         settings = self._settings
         duration_s = settings.frames * settings.interval_ns / 1e9
