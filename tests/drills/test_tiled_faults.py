@@ -147,7 +147,7 @@ def test_what_a_server_does_wrong_for_a_while_costs_a_delay(line, fault):
     check_all_arrived_once(catalog, folders, [raw_uid])
 
 
-def test_a_limit_on_the_size_of_requests_is_met_with_smaller_ones(line):
+def test_a_limit_on_the_size_of_requests_is_met_with_smaller_ones(line, tmp_path):
     _, proxy, catalog, folders = line
     refused = 0
 
@@ -159,8 +159,11 @@ def test_a_limit_on_the_size_of_requests_is_met_with_smaller_ones(line):
         return None
 
     proxy.rule = rule
-    callback = ReconstructionCallback(folders.journal)
-    uid = emit_numbers(callback, 400)
+    # All at once: a writer that follows would send small requests by itself.
+    uid = emit_numbers(ReconstructionCallback(tmp_path), 400)
+    draft = folders.journal / "draft"
+    draft.write_bytes(journal_path(tmp_path, uid).read_bytes())
+    draft.rename(journal_path(folders.journal, uid))
     await_true(lambda: uid in in_tiled(folders), "the run did not come into Tiled")
     proxy.rule = lambda *_: None
     assert refused
