@@ -111,7 +111,7 @@ class Registry:
     ) -> Registry:
         """Load these entry points; parameters as for `discover`."""
         registry = cls()
-        for entry_point in sorted(entry_points, key=lambda e: (_distribution(e), e.name)):
+        for entry_point in sorted(entry_points, key=lambda e: (*distribution_of(e), e.name)):
             registry._load(entry_point, allow, block)
         return registry
 
@@ -182,8 +182,7 @@ class Registry:
         allow: Collection[str] | None,
         block: Collection[str],
     ) -> None:
-        name, distribution = entry_point.name, _distribution(entry_point)
-        version = (entry_point.dist.version or "") if entry_point.dist is not None else ""
+        name, (distribution, version) = entry_point.name, distribution_of(entry_point)
         barred = _barred(name, distribution, allow, block)
         if barred is not None:
             reason, fix = barred
@@ -281,9 +280,14 @@ def _barred(
     return None
 
 
-def _distribution(entry_point: metadata.EntryPoint) -> str:
-    # A half-removed installation has neither name nor version.
-    return (entry_point.dist.name or "") if entry_point.dist is not None else ""
+def distribution_of(entry_point: metadata.EntryPoint) -> tuple[str, str]:
+    """Return name and version of the distribution of an entry point, empty where not known."""
+    if entry_point.dist is None:
+        return "", ""
+    try:
+        return entry_point.dist.name or "", entry_point.dist.version or ""
+    except Exception:  # noqa: BLE001 - of half-removed ones, importlib_metadata raises its own error
+        return "", ""
 
 
 def _canonical(name: str) -> str:

@@ -140,6 +140,14 @@ class BackendProcess:
             if self._process is None:
                 self._spawn()
 
+    def warm(self) -> None:
+        """Start the process and wait until it has loaded its plugin; `run` tells of a failure."""
+        try:
+            self.start()
+            self._await_ready()
+        except BackendFailed:
+            self.stop()
+
     def stop(self) -> None:
         """Kill the process and all it started, if it runs."""
         with self._lock:
@@ -197,12 +205,7 @@ class BackendProcess:
 
     def _conversation(self, job: ReconstructionJob) -> Iterator[Message]:
         self.start()
-        if not self._ready:
-            limit_s = self._limits.start_s
-            message = self._next(time.monotonic() + limit_s, f"did not load in {limit_s:g} s")
-            if not isinstance(message, Ready):
-                raise BackendFailed(f"backend process said nonsense: {message.kind!r} at its start")
-            self._ready = True
+        self._await_ready()
         self._to_say = memoryview(job.line())
         limit_s = self._limits.deadline_s
         deadline = time.monotonic() + limit_s
@@ -216,6 +219,15 @@ class BackendProcess:
             yield message
             if isinstance(message, Finished | Failed):
                 return
+
+    def _await_ready(self) -> None:
+        if self._ready:
+            return
+        limit_s = self._limits.start_s
+        message = self._next(time.monotonic() + limit_s, f"did not load in {limit_s:g} s")
+        if not isinstance(message, Ready):
+            raise BackendFailed(f"backend process said nonsense: {message.kind!r} at its start")
+        self._ready = True
 
     def _next(self, deadline: float, too_late: str) -> Message:
         line = self._line(deadline, too_late)

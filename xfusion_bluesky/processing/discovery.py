@@ -15,7 +15,7 @@ from importlib import metadata
 from pydantic import BaseModel, ConfigDict
 
 from xfusion_bluesky.backends import hookspecs
-from xfusion_bluesky.backends.registry import UnknownBackendError
+from xfusion_bluesky.backends.registry import UnknownBackendError, distribution_of
 from xfusion_bluesky.configuration import Plugins
 from xfusion_bluesky.processing.contained import ContainedProcess, how_ended
 
@@ -110,7 +110,7 @@ def entry_points() -> list[tuple[PluginName, metadata.EntryPoint]]:
     """Return the installed plugins, without loading any."""
     found = metadata.entry_points(group=hookspecs.PROJECT)
     # A half-removed installation has no name.
-    names = [(e.dist.name or "") if e.dist is not None else "" for e in found]
+    names = [distribution_of(e)[0] for e in found]
     return [
         (PluginName(plugin=e.name, distribution=name), e)
         for e, name in zip(found, names, strict=True)

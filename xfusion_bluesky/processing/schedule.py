@@ -24,6 +24,7 @@ class Schedule:
     def __init__(self, threads: int) -> None:
         self._changed = threading.Condition()
         self._waiting: list[tuple[str, Callable[[], None]]] = []
+        self._for_idle: list[tuple[str, Callable[[], None]]] = []
         self._busy: set[str] = set()
         self._closed = False
         self._threads = [
@@ -33,11 +34,21 @@ class Schedule:
         for thread in self._threads:
             thread.start()
 
-    def put(self, lane: str, task: Callable[[], None]) -> None:
-        """Add a task; after `close` it is dropped."""
+    def put(self, lane: str, task: Callable[[], None], *, when_idle: bool = False) -> None:
+        """Add a task; after `close` it is dropped.
+
+        Parameters
+        ----------
+        lane : str
+            Never two tasks of a lane at a time.
+        task : callable
+            What to do.
+        when_idle : bool
+            Only when nothing else waits that could be done.
+        """
         with self._changed:
             if not self._closed:
-                self._waiting.append((lane, task))
+                (self._for_idle if when_idle else self._waiting).append((lane, task))
                 self._changed.notify()
 
     def close(self) -> None:
@@ -45,6 +56,7 @@ class Schedule:
         with self._changed:
             self._closed = True
             self._waiting.clear()
+            self._for_idle.clear()
             self._changed.notify_all()
 
     def join(self) -> None:
@@ -67,9 +79,10 @@ class Schedule:
     def _take(self) -> tuple[str, Callable[[], None]] | None:
         with self._changed:
             while not self._closed:
-                for k, (lane, _) in enumerate(self._waiting):
-                    if lane not in self._busy:
-                        self._busy.add(lane)
-                        return self._waiting.pop(k)
+                for tasks in (self._waiting, self._for_idle):
+                    for k, (lane, _) in enumerate(tasks):
+                        if lane not in self._busy:
+                            self._busy.add(lane)
+                            return tasks.pop(k)
                 self._changed.wait()
             return None
