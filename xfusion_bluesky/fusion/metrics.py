@@ -1,110 +1,53 @@
 """How close a fused image is to the truth, and whether it agrees with the LR frame.
 
-Every metric leaves pixels out that are not finite in one of its images, and is NaN when no pixel
-remains. `psnr` of identical images is ``inf``. JSON holds neither NaN nor inf: write null.
+The data range is declared by a `Normalisation`, never taken from an image: values at its limits
+become 0 and 1, and what lies outside is clipped. Every metric leaves pixels out that are not finite
+in one of its images, and is NaN when no pixel remains; `usable_share` says how many remained.
+`psnr` of identical images is ``inf``. JSON holds neither NaN nor inf: write null.
+
+An image at the time of an input HR frame is mostly a copy of it: count such frames apart. Most of
+a scene usually rests, which makes a good score cheap: look at `moving_region` as well.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from xfusion_bluesky.fusion.arrays import BoolArray, Float32Array
+from xfusion_bluesky.fusion.consistency import chi2_map
 from xfusion_bluesky.fusion.noise import NoiseModel
-from xfusion_bluesky.fusion.operators import block_mean
+from xfusion_bluesky.fusion.normalisation import UNIT, Normalisation
 
-__all__ = ["UNIT", "Normalisation", "aad", "lr_consistency", "psnr", "ssim"]
+__all__ = [
+    "UNIT",
+    "Normalisation",
+    "aad",
+    "flicker",
+    "lr_consistency",
+    "moving_region",
+    "psnr",
+    "ssim",
+    "usable_share",
+]
 
-_SAMPLE_PIXELS = 2**22
 _SSIM_WINDOW_PX = 11
 _SSIM_SIGMA_PX = 1.5
-_SMALLEST_VARIANCE = 1e-10
+_MOVING_THRESHOLD = 0.03
+_MOVING_SIGMA_PX = 1.0
+_MOVING_MARGIN_PX = 3
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Intensity limits that become 0 and 1.
-
-    Parameters
-    ----------
-    low, high : float
-        Intensities; high > low.
-
-    Raises
-    ------
-    ValueError
-        If a limit is not finite or `high` is not above `low`.
-    """
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.high > self.low):
-            raise ValueError(
-                f"normalisation limits must be finite with high > low, got {self.low}, {self.high};"
-                f" is the sequence constant or all NaN?"
-            )
-
-    @classmethod
-    def from_percentiles(
-        cls,
-        stack: npt.NDArray[Any] | Sequence[npt.ArrayLike],
-        lower: float = 0.35,
-        upper: float = 99.65,
-    ) -> Normalisation:
-        """Limits at two percentiles of a whole sequence, as published results use them.
-
-        Frames are read one by one, so an open file works. Unsigned 8- and 16-bit frames are
-        counted in a histogram, exactly; others are sampled on a regular pattern of about four
-        million pixels. Pixels that are not finite are left out.
-
-        Parameters
-        ----------
-        stack : (n, H, W)
-            The truth; or one image (H, W).
-        lower, upper : float
-            Percentiles, 0..100.
-
-        Raises
-        ------
-        ValueError
-            If there is no finite pixel or the two percentiles coincide.
-        """
-        ndim = getattr(stack, "ndim", 3)
-        frames = [np.asarray(stack)] if ndim == 2 else stack
-        if len(frames) == 0:
-            raise ValueError("percentiles need at least one frame, got none")
-        if np.asarray(frames[0]).dtype in (np.uint8, np.uint16):
-            low, high = _histogram_percentiles(frames, (lower, upper))
-        else:
-            low, high = _sampled_percentiles(frames, (lower, upper))
-        return cls(low, high)
-
-    def apply(self, image: npt.ArrayLike) -> Float32Array:
-        """Scale to the limits and clip to [0, 1]; NaN stays NaN."""
-        scaled = np.array(image, dtype=np.float32)
-        scaled -= np.float32(self.low)
-        scaled *= np.float32(1 / (self.high - self.low))
-        return np.clip(scaled, 0, 1, out=scaled)
-
-    def undo(self, image: npt.ArrayLike) -> Float32Array:
-        """Scale normalised values back to intensities; what was clipped stays at the limits."""
-        scaled = np.asarray(image, dtype=np.float32)
-        return scaled * np.float32(self.high - self.low) + np.float32(self.low)
-
-
-UNIT = Normalisation(0.0, 1.0)
-"""For images that are normalised already: only clips to [0, 1]."""
-
-
-def psnr(image: npt.ArrayLike, truth: npt.ArrayLike, normalisation: Normalisation = UNIT) -> float:
+def psnr(
+    image: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    normalisation: Normalisation = UNIT,
+    region: BoolArray | None = None,
+) -> float:
     """Peak signal-to-noise ratio ``10 log10(L^2 / MSE)`` with L = 1.
 
     Parameters
@@ -113,25 +56,32 @@ def psnr(image: npt.ArrayLike, truth: npt.ArrayLike, normalisation: Normalisatio
         Intensities.
     normalisation : Normalisation
         Limits of the truth sequence; the default takes images as normalised.
+    region : (H, W) bool, optional
+        Score only these pixels, for instance those of `moving_region`.
 
     Returns
     -------
     float
         dB; inf when the images are equal, NaN when no pixel is finite in both.
     """
-    x, y, finite = _normalised_pair(image, truth, normalisation)
+    x, y, finite = _normalised_pair(image, truth, normalisation, region)
     if not finite.any():
         return math.nan
     mse = float(np.square(x - y, dtype=np.float32).mean(where=finite, dtype=np.float64))
     return math.inf if mse == 0 else -10 * math.log10(mse)
 
 
-def aad(image: npt.ArrayLike, truth: npt.ArrayLike, normalisation: Normalisation = UNIT) -> float:
+def aad(
+    image: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    normalisation: Normalisation = UNIT,
+    region: BoolArray | None = None,
+) -> float:
     """Average absolute difference on the 8-bit scale, ``255 mean|x - x*|``.
 
     Parameters
     ----------
-    image, truth, normalisation
+    image, truth, normalisation, region
         As for `psnr`.
 
     Returns
@@ -139,7 +89,7 @@ def aad(image: npt.ArrayLike, truth: npt.ArrayLike, normalisation: Normalisation
     float
         0..255; NaN when no pixel is finite in both.
     """
-    x, y, finite = _normalised_pair(image, truth, normalisation)
+    x, y, finite = _normalised_pair(image, truth, normalisation, region)
     if not finite.any():
         return math.nan
     return 255 * float(np.abs(x - y).mean(where=finite, dtype=np.float64))
@@ -193,11 +143,96 @@ def ssim(image: npt.ArrayLike, truth: npt.ArrayLike, normalisation: Normalisatio
     return float(inner.mean(where=inside, dtype=np.float64))
 
 
-def lr_consistency(image: npt.ArrayLike, lr: npt.ArrayLike, noise: NoiseModel) -> float:
-    """Mean chi-squared of the LR frame given the fused image, ``mean (y - Hx)^2 / r``.
+def flicker(
+    image: npt.ArrayLike,
+    previous: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    previous_truth: npt.ArrayLike,
+    normalisation: Normalisation = UNIT,
+) -> float:
+    """How wrongly the movie changes between two frames, ``255 mean|(x - x_p) - (x* - x*_p)|``.
 
-    About 1 when the image agrees with the data; above 2 it contradicts them; below 0.5 it has
-    copied their noise. `U3 y` passes too: necessary, not sufficient.
+    Parameters
+    ----------
+    image, previous : (H, W)
+        Fused images of two neighbouring times.
+    truth, previous_truth : (H, W)
+        What they should be.
+    normalisation : Normalisation
+        As for `psnr`.
+
+    Returns
+    -------
+    float
+        0..510 on the 8-bit scale; 0 for an error that stands still, NaN when no pixel is finite
+        in all four.
+    """
+    x, y, finite = _normalised_pair(image, truth, normalisation)
+    x_previous, y_previous, finite_previous = _normalised_pair(
+        previous, previous_truth, normalisation
+    )
+    if x.shape != x_previous.shape:
+        raise ValueError(f"flicker needs frames of one shape, got {x.shape}, {x_previous.shape}")
+    finite &= finite_previous
+    if not finite.any():
+        return math.nan
+    error = np.abs((x - x_previous) - (y - y_previous))
+    return 255 * float(error.mean(where=finite, dtype=np.float64))
+
+
+def moving_region(
+    truth: npt.ArrayLike,
+    neighbours: Sequence[npt.ArrayLike],
+    normalisation: Normalisation = UNIT,
+    threshold: float = _MOVING_THRESHOLD,
+) -> BoolArray:
+    """Where the truth differs from an HR frame before or after it: what fusion has to find out.
+
+    The difference to each neighbour is smoothed (Gaussian, 1 px), so that noise of single pixels
+    is no motion, and the region is widened by 3 px.
+
+    Parameters
+    ----------
+    truth : (H, W)
+        Scene at the time of the target.
+    neighbours : sequence of (H, W)
+        HR frames before and after; those there are.
+    normalisation : Normalisation
+        As for `psnr`.
+    threshold : float
+        Smallest difference that counts, as a share of the declared range.
+
+    Returns
+    -------
+    (H, W) bool
+        All False without neighbours; pixels that are not finite count as resting.
+
+    Raises
+    ------
+    ValueError
+        If an image has another shape.
+    """
+    here = normalisation.apply(truth)
+    moving = np.zeros(here.shape, dtype=np.bool_)
+    for neighbour in neighbours:
+        there = normalisation.apply(neighbour)
+        if there.shape != here.shape:
+            raise ValueError(f"an HR frame of {there.shape} is no neighbour of one of {here.shape}")
+        difference = there - here
+        np.nan_to_num(difference, copy=False)
+        moving |= np.abs(ndimage.gaussian_filter(difference, _MOVING_SIGMA_PX)) > threshold
+    size = 2 * _MOVING_MARGIN_PX + 1
+    widened: BoolArray = ndimage.maximum_filter(moving, size=size)
+    return widened
+
+
+def usable_share(image: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    """Share of pixels that are finite in both images, the ones a metric is made of; 0..1."""
+    return float(np.isfinite(np.asarray(image) + np.asarray(truth)).mean())
+
+
+def lr_consistency(image: npt.ArrayLike, lr: npt.ArrayLike, noise: NoiseModel) -> float:
+    """Mean chi-squared of the LR frame given the fused image; see `consistency.chi2_map`.
 
     Parameters
     ----------
@@ -206,27 +241,23 @@ def lr_consistency(image: npt.ArrayLike, lr: npt.ArrayLike, noise: NoiseModel) -
     lr : (h, w)
         LR frame of the same time; NaN where it is masked.
     noise : NoiseModel
-        Gives r; a variance below 1e-10 counts as 1e-10, so that a noise-free model has a finite
-        (large) answer.
+        Of the LR frame.
 
     Returns
     -------
     float
-        NaN when no pixel is finite in both.
+        About 1 for an image that agrees; NaN when no pixel is finite in both.
     """
-    y = np.asarray(lr, dtype=np.float32)
-    binned = block_mean(image)
-    if binned.shape != y.shape:
-        raise ValueError(f"an image binned to {binned.shape} cannot explain LR of {y.shape}")
-    with np.errstate(invalid="ignore"):  # infinite pixels are left out below
-        variance = np.maximum(noise.variance(y), np.float32(_SMALLEST_VARIANCE))
-        chi2 = np.square(y - binned) / variance
+    chi2 = chi2_map(image, lr, noise)
     finite = np.isfinite(chi2)
     return float(chi2.mean(where=finite, dtype=np.float64)) if finite.any() else math.nan
 
 
 def _normalised_pair(
-    image: npt.ArrayLike, truth: npt.ArrayLike, normalisation: Normalisation
+    image: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    normalisation: Normalisation,
+    region: BoolArray | None = None,
 ) -> tuple[Float32Array, Float32Array, BoolArray]:
     raw_x = np.asarray(image, dtype=np.float32)
     raw_y = np.asarray(truth, dtype=np.float32)
@@ -236,44 +267,8 @@ def _normalised_pair(
         )
     # Before scaling: clipping would turn an infinite pixel into a perfect white one.
     finite = np.isfinite(raw_x) & np.isfinite(raw_y)
+    if region is not None:
+        if region.shape != raw_x.shape:
+            raise ValueError(f"a region of {region.shape} does not fit images of {raw_x.shape}")
+        finite &= region
     return normalisation.apply(raw_x), normalisation.apply(raw_y), finite
-
-
-def _histogram_percentiles(
-    frames: npt.NDArray[Any] | Sequence[npt.ArrayLike], percentiles: tuple[float, float]
-) -> tuple[float, float]:
-    counts = np.zeros(2**16, dtype=np.int64)
-    for frame in frames:
-        counts += np.bincount(np.asarray(frame).ravel(), minlength=2**16)
-    cumulative = np.cumsum(counts)
-    low, high = (
-        np.interp(rank, [np.floor(rank), np.floor(rank) + 1], _ranked(cumulative, rank))
-        for rank in (q / 100 * (cumulative[-1] - 1) for q in percentiles)
-    )
-    return float(low), float(high)
-
-
-def _ranked(cumulative: npt.NDArray[np.int64], rank: float) -> list[int]:
-    """Sorted pixel values at the two ranks around `rank`."""
-    below = int(np.floor(rank))
-    return [
-        int(np.searchsorted(cumulative, min(k, cumulative[-1] - 1), side="right"))
-        for k in (below, below + 1)
-    ]
-
-
-def _sampled_percentiles(
-    frames: npt.NDArray[Any] | Sequence[npt.ArrayLike], percentiles: tuple[float, float]
-) -> tuple[float, float]:
-    height, width = np.asarray(frames[0]).shape
-    step = max(1, math.ceil(len(frames) * height * width / _SAMPLE_PIXELS))
-    while math.gcd(step, width) != 1:  # otherwise only some columns would be sampled
-        step += 1
-    sample = np.concatenate(
-        [np.asarray(frame).ravel()[::step].astype(np.float32) for frame in frames]
-    )
-    sample = sample[np.isfinite(sample)]
-    if not sample.size:
-        raise ValueError(f"none of the {len(frames)} frames has a finite pixel to normalise by")
-    low, high = np.percentile(sample, percentiles)
-    return float(low), float(high)

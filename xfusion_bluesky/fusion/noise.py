@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from xfusion_bluesky.fusion.arrays import Float32Array
 
-__all__ = ["NoiseModel", "poisson"]
+__all__ = ["NoiseModel", "photons_for_psnr", "poisson"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def poisson(y: npt.ArrayLike, blank_photons: float, rng: np.random.Generator) ->
     Parameters
     ----------
     y : array
-        Transmission; negative values count as zero.
+        Transmission; negative values count as zero, what is not finite becomes NaN.
     blank_photons : float
         Mean photons of a pixel at transmission 1 (b0), > 0.
     rng : numpy.random.Generator
@@ -122,10 +122,39 @@ def poisson(y: npt.ArrayLike, blank_photons: float, rng: np.random.Generator) ->
         Not clipped: a clip would bias bright pixels.
     """
     _check_photons(blank_photons)
-    mean = np.maximum(np.asarray(y, dtype=np.float32), np.float32(0)) * np.float32(blank_photons)
-    noisy = rng.poisson(mean).astype(np.float32)
+    clean = np.asarray(y, dtype=np.float32)
+    known = np.isfinite(clean)
+    mean = np.where(known, np.maximum(clean, 0), 0) * np.float32(blank_photons)
+    noisy = np.asarray(rng.poisson(mean), dtype=np.float32)
     noisy /= np.float32(blank_photons)
+    noisy[~known] = np.nan
     return noisy
+
+
+def photons_for_psnr(psnr_db: float, mean_transmission: float) -> float:
+    """Photons of an open-beam pixel (b0) at which photon noise leaves a wanted PSNR.
+
+    The noise variance of ``Poisson(b0 y) / b0`` is ``y / b0``, hence ``MSE = mean(y) / b0`` and,
+    with the range 1, ``b0 = mean(y) 10^(PSNR / 10)``.
+
+    Parameters
+    ----------
+    psnr_db : float
+        PSNR of noisy against clean frames, dB.
+    mean_transmission : float
+        Mean of the clean frames, > 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite or the mean is not positive.
+    """
+    if not (math.isfinite(psnr_db) and math.isfinite(mean_transmission) and mean_transmission > 0):
+        raise ValueError(
+            f"a PSNR of {psnr_db!r} dB at a mean transmission of {mean_transmission!r} cannot be "
+            f"reached by photon noise: both must be finite, the mean above zero"
+        )
+    return mean_transmission * 10 ** (psnr_db / 10)
 
 
 def _check_photons(blank_photons: float) -> None:

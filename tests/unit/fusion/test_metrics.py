@@ -8,9 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from xfusion_bluesky.fusion.metrics import Normalisation, aad, lr_consistency, psnr, ssim
+from xfusion_bluesky.fusion.metrics import (
+    Normalisation,
+    aad,
+    flicker,
+    lr_consistency,
+    moving_region,
+    psnr,
+    ssim,
+    usable_share,
+)
 from xfusion_bluesky.fusion.noise import NoiseModel, poisson
 from xfusion_bluesky.fusion.operators import block_mean, upsample_cubic
+from xfusion_bluesky.fusion.xfusion_metrics import (
+    aad_xfusion,
+    psnr_xfusion,
+    psnr_xfusion_actual,
+    ssim_xfusion,
+)
 
 
 @pytest.fixture
@@ -116,6 +131,8 @@ def test_images_that_cannot_be_compared_are_refused(pair):
         ssim(image[:8, :8], truth[:8, :8])
     with pytest.raises(ValueError, match="cannot explain"):
         lr_consistency(image, truth, NoiseModel())
+    with pytest.raises(ValueError, match="no neighbour"):
+        moving_region(truth, [truth[1:]])
 
 
 def test_chi2_is_one_for_the_truth_and_large_for_another_scene():
@@ -128,3 +145,72 @@ def test_chi2_is_one_for_the_truth_and_large_for_another_scene():
     assert math.isfinite(lr_consistency(truth[::-1], y, NoiseModel()))
     y[0, 0] = np.inf
     assert lr_consistency(truth, y, noise) == pytest.approx(1, abs=0.1)
+
+
+def test_a_dark_pixel_that_counted_nothing_is_not_noise_free():
+    truth = np.full((40, 40), 0.002, dtype=np.float32)
+    y = poisson(block_mean(truth), 1e3, np.random.default_rng(0))
+    assert (y == 0).any()
+    assert lr_consistency(truth, y, NoiseModel.from_blank_photons(1e3)) == pytest.approx(1, abs=0.4)
+
+
+def test_a_region_scores_its_pixels_alone(pair):
+    image, truth = pair
+    region = np.zeros(truth.shape, dtype=bool)
+    region[4:12, 4:30] = True
+    inside = (image - truth)[region].astype(float)
+    assert psnr(image, truth, region=region) == pytest.approx(-10 * np.log10(np.mean(inside**2)))
+    assert aad(image, truth, region=region) == pytest.approx(255 * np.abs(inside).mean(), rel=1e-5)
+    assert math.isnan(psnr(image, truth, region=np.zeros_like(region)))
+    with pytest.raises(ValueError, match="region of"):
+        psnr(image, truth, region=region[1:])
+
+
+def test_the_moving_region_holds_what_moved_and_a_margin():
+    before, after = np.full((2, 40, 60), 0.5, dtype=np.float32)
+    here = before.copy()
+    here[20, 30] += 0.5
+    region = moving_region(here, [before, after])
+    assert region[20, 30]
+    assert region[16, 30]
+    assert region.mean() < 0.06
+    noisy = here + np.random.default_rng(0).normal(0, 0.02, here.shape).astype(np.float32)
+    assert moving_region(noisy, [before]).mean() < 0.1
+    assert not moving_region(here, []).any()
+    assert not moving_region(here, [np.full_like(here, np.nan)]).any()
+    scaled = moving_region(200 * here + 100, [200 * before + 100], Normalisation(100, 300))
+    np.testing.assert_array_equal(scaled, moving_region(here, [before]))
+
+
+def test_flicker_is_the_error_of_the_change(pair):
+    image, truth = pair
+    still = truth + 0.1 * (truth < 0.5)
+    assert flicker(still, still, truth, truth) == 0
+    assert flicker(image, truth, truth, truth) == pytest.approx(aad(image, truth), rel=1e-5)
+    assert math.isnan(flicker(image, np.full_like(image, np.nan), truth, truth))
+    assert usable_share(image, np.where(truth < 0.5, np.nan, truth)) == (truth >= 0.5).mean()
+
+
+def test_the_scores_of_xfusion_are_those_of_8_bit_images(pair):
+    image, truth = pair
+    x, y = np.rint(255.0 * image), np.rint(255.0 * truth)
+    mse = np.mean((x - y) ** 2)
+    assert psnr_xfusion(image, truth) == pytest.approx(10 * np.log10(255**2 / mse), rel=1e-5)
+    assert aad_xfusion(image, truth) == pytest.approx(np.abs(x - y).mean(), rel=1e-5)
+    assert psnr_xfusion(truth, truth) == math.inf
+    dark = Normalisation(0, 2)
+    gap = psnr_xfusion(image, truth, dark) - psnr_xfusion_actual(image, truth, dark)
+    assert gap == pytest.approx(6, abs=0.3)  # the peak is that of the reconstruction
+    assert 0.9 < ssim_xfusion(image, truth) < 1
+    assert ssim_xfusion(image, truth) != pytest.approx(ssim(image, truth), abs=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_metrics_do_not_see_masked_pixels(seed):
+    rng = np.random.default_rng(seed)
+    image, truth = rng.random((2, 12, 16), dtype=np.float32)
+    mask = rng.random((12, 16)) < 0.5
+    holed = np.where(mask, image, np.float32(np.nan))
+    assert psnr(holed, truth) == pytest.approx(psnr(image, truth, region=mask), nan_ok=True)
+    assert aad(holed, truth) == pytest.approx(aad(image, truth, region=mask), nan_ok=True)
+    assert usable_share(holed, truth) == mask.mean()

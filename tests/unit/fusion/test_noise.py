@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xfusion_bluesky.fusion.noise import NoiseModel, poisson
+from xfusion_bluesky.fusion.noise import NoiseModel, photons_for_psnr, poisson
 
 
 def test_variance_is_linear_above_zero_and_constant_below():
@@ -32,6 +32,18 @@ def test_a_model_is_recovered_from_dark_and_flat_frames():
     assert model.beta == pytest.approx(9 / 500**2, rel=0.05)
 
 
+def test_photon_noise_leaves_gaps_alone():
+    noisy = poisson([[0.5, np.nan], [np.inf, 0.2]], 1e4, np.random.default_rng(0))
+    assert np.isfinite(noisy).tolist() == [[True, False], [False, True]]
+    np.testing.assert_allclose(noisy[[0, 1], [0, 1]], [0.5, 0.2], atol=0.05)
+
+
+def test_photons_for_a_wanted_psnr():
+    assert photons_for_psnr(30, 0.5) == pytest.approx(500)
+    noisy = poisson(np.full((300, 300), 0.5), 500, np.random.default_rng(0))
+    assert -10 * np.log10(np.mean((noisy - 0.5) ** 2)) == pytest.approx(30, abs=0.1)
+
+
 def test_noise_free_is_the_default():
     assert NoiseModel().is_noise_free
     assert not NoiseModel(beta=1e-6).is_noise_free
@@ -45,6 +57,8 @@ def test_noise_free_is_the_default():
         lambda: NoiseModel.from_blank_photons(0),
         lambda: NoiseModel.from_frames(np.nan, 1.0),
         lambda: NoiseModel.from_frames(1.0, 2.0, flat_level=0),
+        lambda: photons_for_psnr(30, 0),
+        lambda: photons_for_psnr(float("nan"), 0.5),
         lambda: poisson(1.0, float("inf"), np.random.default_rng(0)),
     ],
 )
