@@ -172,6 +172,9 @@ class Reconstruction(_Section):
         description="a backend that had to be killed, or died, this often in a row is not used "
         "until the next start; 0: never set aside",
     )
+    hold_out: bool = Field(
+        True, description="also let each backend guess HR frames it is not shown, and score that"
+    )
     shard_frames: int = Field(16, ge=1, le=256, description="most fused frames in one file")
     shard_seconds: float = Field(2.0, gt=0, description="a file is closed after this long")
     concurrency: int = Field(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..viewer.scores import Score
 
 UNFINISHED = "unfinished"
+_SCORES = ("PSNR dB", "SSIM", "held-out dB", "chi2", "ms/frame")
 
 
 def raw_table(runs: Iterable[tuple[Any, int]]) -> Table:
@@ -71,7 +72,7 @@ def processed_table(runs: Iterable[Any]) -> Table:
 def score_table(scores: Sequence[Score]) -> Table:
     """Return a table with a line for each reconstruction."""
     settings = any(score.settings for score in scores)
-    columns = ("run", "burst", "backend", "status", "frames", "PSNR dB", "SSIM", "chi2", "ms/frame")
+    columns = ("run", "burst", "backend", "status", "frames", *_SCORES)
     table = Table(*columns, *(["parameters"] if settings else []))
     for score in scores:
         _add(
@@ -89,8 +90,7 @@ def score_table(scores: Sequence[Score]) -> Table:
 
 def tournament_table(best_first: Sequence[Score]) -> Table:
     """Return a table with the reconstructions of one burst, best first."""
-    columns = ("rank", "run", "backend", "parameters", "PSNR dB", "SSIM", "chi2", "ms/frame")
-    table = Table(*columns, "status")
+    table = Table("rank", "run", "backend", "parameters", *_SCORES, "status")
     for rank, score in enumerate(best_first, 1):
         placed = rank if score.status == "success" else "-"
         _add(
@@ -138,6 +138,7 @@ def _scores(score: Score) -> tuple[str, ...]:
     return (
         _number(score.psnr_db, 2),
         _number(score.ssim, 4),
+        _number(score.held_out_psnr_db, 2),
         _number(score.chi2, 3),
         _number(score.frame_ms, 2),
     )

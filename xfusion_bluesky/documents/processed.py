@@ -63,6 +63,11 @@ class FrameRecord(BaseModel):
     tau: float = math.nan
     elapsed_ms: float
     chi2: float = math.nan
+    chi2_high: float = math.nan
+    contradicted: float = math.nan
+    residual_rms: float = math.nan
+    detail: float = math.nan
+    sigma: float = math.nan
     psnr_db: float = math.nan
     ssim: float = math.nan
     aad: float = math.nan
@@ -71,6 +76,42 @@ class FrameRecord(BaseModel):
     attention_neither: float = math.nan
     valid: int = 1
     flags: str = ""
+
+
+class FlagRecord(BaseModel):
+    """What looks wrong about a burst."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    name: str
+    value: float
+    threshold: float
+    severity: str
+    reason: str
+
+
+class Interval(BaseModel):
+    """Factors that turn a standard deviation into an interval; see `fusion.conformal`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alpha: float
+    delta: float
+    resting: float
+    moving: float
+    floor: float
+
+
+class Verdict(BaseModel):
+    """What is known of a whole reconstruction without any truth."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flags: tuple[FlagRecord, ...] = ()
+    held_out_frames: int = 0
+    held_out_psnr_db: float | None = None
+    held_out_ssim: float | None = None
+    interval: Interval | None = None
 
 
 def reconstruction_key(
@@ -238,7 +279,12 @@ class ProcessedRun:
         self._records += records
 
     def stop(
-        self, exit_status: ExitStatus, reason: str = "", *, fallback_uid: str | None = None
+        self,
+        exit_status: ExitStatus,
+        reason: str = "",
+        *,
+        fallback_uid: str | None = None,
+        verdict: Verdict | None = None,
     ) -> None:
         """Emit the stop document.
 
@@ -250,9 +296,21 @@ class ProcessedRun:
             Why, when it is no success; made one line of 500 characters at most.
         fallback_uid : str, optional
             Uid of the processed run that stands in for this one.
+        verdict : Verdict, optional
+            On the whole reconstruction.
         """
-        stop = dict(self._run.compose_stop(exit_status=exit_status, reason=_one_line(reason)))
+        stop: dict[str, Any] = dict(
+            self._run.compose_stop(exit_status=exit_status, reason=_one_line(reason))
+        )
         stop |= _summary(self._records, self._expected)
+        if verdict is not None:
+            stop["flags"] = [_json(flag) for flag in verdict.flags]
+            held_out = verdict.model_dump(
+                include={"held_out_psnr_db", "held_out_ssim", "held_out_frames"}, exclude_none=True
+            )
+            stop["quality"] |= held_out if verdict.held_out_frames else {}
+            if verdict.interval is not None:
+                stop["interval"] = verdict.interval.model_dump()
         if fallback_uid is not None:
             stop["fallback_uid"] = fallback_uid
         self._emit("stop", stop)
@@ -295,6 +353,7 @@ def _summary(records: Sequence[FrameRecord], expected: int) -> dict[str, Any]:
         "psnr_db": _over(statistics.fmean, (record.psnr_db for record in between)),
         "ssim": _over(statistics.fmean, (record.ssim for record in between)),
         "chi2": _over(statistics.median, (record.chi2 for record in made)),
+        "detail": _over(statistics.median, (record.detail for record in made)),
         "frame_ms": _over(statistics.median, (record.elapsed_ms for record in made)),
     }
     return {
@@ -304,6 +363,14 @@ def _summary(records: Sequence[FrameRecord], expected: int) -> dict[str, Any]:
             "failed": expected - len(records),
         },
         "quality": {key: value for key, value in quality.items() if value is not None},
+    }
+
+
+def _json(flag: FlagRecord) -> dict[str, Any]:
+    # Documents hold no NaN.
+    values = flag.model_dump()
+    return {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()
     }
 
 

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,13 +17,20 @@ from xfusion_bluesky.documents.processed import (
     BackendIdentity,
     ExitStatus,
     ProcessedRun,
+    Verdict,
     attempt_uid,
     reconstruction_key,
 )
 from xfusion_bluesky.documents.raw import Burst
 from xfusion_bluesky.processing.backend_process import BackendFailed, BackendProcess, Limits
 from xfusion_bluesky.processing.discovery import Discovery, FoundBackend, discover
-from xfusion_bluesky.processing.jobs import Failed, ReconstructionJob, ShardWritten, Started
+from xfusion_bluesky.processing.jobs import (
+    Failed,
+    Finished,
+    ReconstructionJob,
+    ShardWritten,
+    Started,
+)
 from xfusion_bluesky.processing.ledger import Ledger, Reconstruction
 from xfusion_bluesky.processing.schedule import Schedule
 from xfusion_bluesky.processing.shards import DRAFT_SUFFIX
@@ -169,8 +175,9 @@ class Engine:
         self._found.set_result(found)
 
     def _warm(self) -> None:
+        # One by one, and after whatever waits: together they would delay the first fused frame.
         for backend_id in self.backends:
-            self._schedule.put(backend_id, partial(_start, self._process(backend_id)))
+            self._schedule.put(backend_id, self._process(backend_id).warm, when_idle=True)
 
     def _parameters(self, backend_id: str) -> Mapping[str, Any]:
         return self._settings.parameters.get(backend_id, {})
@@ -249,12 +256,12 @@ class Engine:
                     task.entry.attempt,
                     fallback_for=task.fallback_for,
                 )
-                state, reason = self._outcome(task, run)
+                state, reason, verdict = self._outcome(task, run)
                 if reason:
                     _LOG.error("Reconstruction %s by %s: %s", uid, backend_id, reason)
                 # The fallback is claimed before this one ends: who waits for all sees it come.
                 fallback_uid = self._fall_back(task) if state == "fail" else None
-                run.stop(state, reason, fallback_uid=fallback_uid)
+                run.stop(state, reason, fallback_uid=fallback_uid, verdict=verdict)
             finally:
                 journal.close()
         except Exception:  # noqa: BLE001 - the ledger must know that it has ended
@@ -262,27 +269,31 @@ class Engine:
         finally:
             self._ledger.end(uid, state)
 
-    def _outcome(self, task: _Task, run: ProcessedRun) -> tuple[ExitStatus, str]:
+    def _outcome(self, task: _Task, run: ProcessedRun) -> tuple[ExitStatus, str, Verdict | None]:
         crashes, most = self._crashes.get(task.slot, 0), self._settings.set_aside_after
         if most and crashes >= most and not task.request.retry:
-            return "fail", (
+            reason = (
                 f"backend {task.backend.id} is set aside until the service starts again: its "
                 f"process had to be killed, or died, {crashes} times in a row. The raw data are "
                 "safe; ask for this reconstruction again to try nevertheless"
             )
+            return "fail", reason, None
         try:
-            reason = self._run(task, run)
+            answer = self._run(task, run)
             self._crashes.pop(task.slot, None)
-            return ("fail", reason) if reason else ("success", "")
+            if isinstance(answer, Failed):
+                reason = answer.what or "the backend failed and did not say why"
+                return "fail", reason, None
+            return "success", "", answer.verdict
         except Exception as error:  # noqa: BLE001 - whatever happened, the run says so and stops
             if self._closing.is_set():
-                return "abort", "the processing service ended"
+                return "abort", "the processing service ended", None
             if isinstance(error, BackendFailed):
                 self._crashes[task.slot] = crashes + 1
-            return "fail", str(error) or type(error).__name__
+            return "fail", str(error) or type(error).__name__, None
 
-    def _run(self, task: _Task, run: ProcessedRun) -> str:
-        """Do a task and document its frames; return why the backend failed, "" when it did not."""
+    def _run(self, task: _Task, run: ProcessedRun) -> Finished | Failed:
+        """Do a task and document its frames; return the last message of the backend."""
         folders, settings = self._configuration.folders, self._settings
         request, burst = task.request, task.request.burst
         # The uid, because nothing else differs between two calibrations or sets of parameters.
@@ -295,6 +306,7 @@ class Engine:
             folder=folders.processed / burst.raw_uid / name,
             shard_frames=settings.shard_frames,
             shard_seconds=settings.shard_seconds,
+            hold_out=settings.hold_out,
         )
         try:
             for message in self._process(task.backend.id).run(job):
@@ -303,10 +315,12 @@ class Engine:
                         run.describe(shape, has_truth)
                     case ShardWritten(file=file, frames=frames):
                         run.add_shard(file, frames)
-                    case Failed(what=what, traceback=traceback):
-                        _LOG.error("%s: %s", task.entry.uid, traceback)
-                        return what or "the backend failed and did not say why"
-            return ""
+                    case Failed():
+                        _LOG.error("%s: %s", task.entry.uid, message.traceback)
+                        return message
+                    case Finished():
+                        return message
+            raise BackendFailed("the backend ended in the middle of its answer")
         finally:
             for draft in job.folder.glob(f"*{DRAFT_SUFFIX}"):
                 draft.unlink(missing_ok=True)
@@ -314,8 +328,3 @@ class Engine:
 
 def _identity(found: FoundBackend) -> BackendIdentity:
     return BackendIdentity(found.id, found.source.distribution, found.version, found.weights)
-
-
-def _start(process: BackendProcess) -> None:
-    with suppress(BackendFailed):  # nobody has asked for anything yet
-        process.start()

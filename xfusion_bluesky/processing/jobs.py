@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from xfusion_bluesky.documents.processed import FrameRecord
+from xfusion_bluesky.documents.processed import FrameRecord, Verdict
 from xfusion_bluesky.documents.raw import Burst
 
 
@@ -29,6 +29,7 @@ class ReconstructionJob(_Line):
     folder: Path
     shard_frames: int = Field(16, ge=1)
     shard_seconds: float = Field(2.0, gt=0)
+    hold_out: bool = False
 
 
 class Ready(_Line):
@@ -60,6 +61,7 @@ class Finished(_Line):
     kind: Literal["finished"] = "finished"
     made: int
     masked: int
+    verdict: Verdict = Verdict()
 
 
 class Failed(_Line):

@@ -5,25 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
-import math
 import os
 import queue
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
-from typing import cast
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable
 
 from xfusion_bluesky.backends.registry import Registry
-from xfusion_bluesky.backends.runner import TimedFrame, checked_frames
-from xfusion_bluesky.documents.processed import FrameRecord
-from xfusion_bluesky.documents.sequence import TruthSource, burst_sequence, truth_of
-from xfusion_bluesky.fusion.metrics import Normalisation, aad, lr_consistency, psnr, ssim
-from xfusion_bluesky.fusion.sequence import DualSequence, NoHRFrameError
+from xfusion_bluesky.backends.runner import checked_frames
+from xfusion_bluesky.documents.sequence import burst_sequence, truth_of
 from xfusion_bluesky.processing.discovery import PluginName, entry_points
 from xfusion_bluesky.processing.jobs import (
     Failed,
@@ -33,13 +25,13 @@ from xfusion_bluesky.processing.jobs import (
     ReconstructionJob,
     Started,
 )
+from xfusion_bluesky.processing.judge import Judge
 from xfusion_bluesky.processing.shards import ShardWriter, require_space
 
 _NICENESS = 10
 _TRACEBACK_CHARACTERS = 2000
 _WHAT_CHARACTERS = 1000
 _GRACE_S = 30.0
-_SMALLEST_SSIM_SIDE_PX = 11
 
 
 def reconstruct(
@@ -59,12 +51,12 @@ def reconstruct(
         Gets each message.
     """
     try:
-        made, masked = _reconstruct(registry, backend_id, job, tell)
+        finished = _reconstruct(registry, backend_id, job, tell)
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
         tail = _printable(traceback.format_exc()[-_TRACEBACK_CHARACTERS:])
         tell(Failed(what=_in_words(error), traceback=tail))
     else:
-        tell(Finished(made=made, masked=masked))
+        tell(finished)
 
 
 def _in_words(error: BaseException) -> str:
@@ -84,74 +76,26 @@ def _printable(text: str) -> str:
 
 def _reconstruct(
     registry: Registry, backend_id: str, job: ReconstructionJob, tell: Callable[[Message], None]
-) -> tuple[int, int]:
+) -> Finished:
     backend = registry.create(backend_id, job.parameters)
     corrected = job.dark is not None and job.flat is not None
     with burst_sequence(job.burst, job.dark, job.flat) as sequence:
         job.folder.mkdir(parents=True, exist_ok=True)
         require_space(job.folder, sequence.n_lr, sequence.shape)
-        judge = _Judge.of(sequence, truth_of(job.burst) if corrected else None)
-        tell(Started(shape=sequence.shape, has_truth=judge.truth is not None))
+        truth = truth_of(job.burst) if corrected else None
+        judge = Judge(sequence, truth, () if corrected else ("uncorrected",))
+        tell(Started(shape=sequence.shape, has_truth=judge.has_truth))
         shards = ShardWriter(job, tell)
         valid = 0
         try:
             for timed in checked_frames(backend, sequence, range(sequence.n_lr)):
-                record = judge.record(timed, () if corrected else ("uncorrected",))
+                record = judge.record(timed)
                 valid += record.valid
                 shards.add(timed.frame.image, record)
         finally:
             shards.flush()
-        return valid, sequence.n_lr - valid
-
-
-class _Judge:
-    def __init__(
-        self, sequence: DualSequence, truth: TruthSource | None, scale: Normalisation | None
-    ) -> None:
-        self.sequence, self.truth, self._scale = sequence, truth, scale
-
-    @classmethod
-    def of(cls, sequence: DualSequence, truth: TruthSource | None) -> _Judge:
-        if truth is None:
-            return cls(sequence, None, None)
-        try:
-            # It is read frame by frame, by index and length only.
-            frames = cast("Sequence[npt.ArrayLike]", truth)
-            return cls(sequence, truth, Normalisation.from_percentiles(frames))
-        except ValueError:
-            return cls(sequence, None, None)  # a constant truth has nothing to compare with
-
-    def record(self, timed: TimedFrame, flags: tuple[str, ...]) -> FrameRecord:
-        frame, sequence = timed.frame, self.sequence
-        before, after, neither = frame.attention or (math.nan, math.nan, math.nan)
-        masked = not np.isfinite(frame.image).any()
-        values: dict[str, float] = {}
-        if not masked and not sequence.noise.is_noise_free:
-            lr = np.where(
-                sequence.lr_mask(frame.target), sequence.lr(frame.target), np.float32(np.nan)
-            )
-            values["chi2"] = lr_consistency(frame.image, lr, sequence.noise)
-        if not masked and self.truth is not None and self._scale is not None:
-            truth = self.truth.frame(frame.target)
-            values["psnr_db"] = psnr(frame.image, truth, self._scale)
-            values["aad"] = aad(frame.image, truth, self._scale)
-            if min(truth.shape) >= _SMALLEST_SSIM_SIDE_PX:
-                values["ssim"] = ssim(frame.image, truth, self._scale)
-        try:
-            tau = sequence.tau(frame.target)
-        except NoHRFrameError:
-            tau, flags = math.nan, (*flags, "no-hr")
-        return FrameRecord(
-            time_ns=float(sequence.lr_time_ns[frame.target]),
-            tau=tau,
-            elapsed_ms=timed.elapsed_ms,
-            attention_before=before,
-            attention_after=after,
-            attention_neither=neither,
-            valid=int(not masked),
-            flags=",".join((*flags, "masked") if masked else flags),
-            **values,
-        )
+        verdict = judge.verdict(backend, hold_out=job.hold_out)
+        return Finished(made=valid, masked=sequence.n_lr - valid, verdict=verdict)
 
 
 def main(arguments: list[str] | None = None) -> None:

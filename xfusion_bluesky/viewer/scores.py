@@ -42,6 +42,8 @@ class Score:
         Number of fused frames.
     psnr_db, ssim : float
         Means over the frames between two HR frames, NaN where there is no truth.
+    held_out_psnr_db : float
+        Mean over HR frames that the backend had to guess, NaN where there were too few.
     chi2 : float
         Median of the consistency with the LR frames, NaN where the noise is not known.
     frame_ms : float
@@ -60,6 +62,7 @@ class Score:
     frames: int
     psnr_db: float
     ssim: float
+    held_out_psnr_db: float
     chi2: float
     frame_ms: float
 
@@ -126,6 +129,7 @@ def read_reconstruction(run: Any) -> Reconstruction:
         frames=frames,
         psnr_db=_mean(columns["psnr_db"][between]),
         ssim=_mean(columns["ssim"][between]),
+        held_out_psnr_db=float(stop.get("quality", {}).get("held_out_psnr_db", math.nan)),
         chi2=_median(columns["chi2"]),
         frame_ms=_median(columns["elapsed_ms"]),
     )
@@ -136,8 +140,9 @@ def ranked(reconstructions: Iterable[Reconstruction]) -> list[Reconstruction]:
     """Return the one attempt that counts of each reconstruction, best first.
 
     It is the last successful attempt, or else the last one. Those with a PSNR come first, highest
-    first; then, where there is no truth, by how near chi2 is to 1, which is what the noise of the
-    LR frames leaves; then what is not successful.
+    first; then, where there is no truth, by how well they guess HR frames that they are not shown;
+    then by how near chi2 is to 1, which is what the noise of the LR frames leaves; then what is
+    not successful.
 
     Parameters
     ----------
@@ -165,11 +170,14 @@ def best_last(reconstructions: Iterable[Reconstruction]) -> list[Reconstruction]
     return ranked(each for each in made if each.score.seq_num == first)[::-1]
 
 
-def _rank(reconstruction: Reconstruction) -> tuple[bool, float, float, str]:
+def _rank(reconstruction: Reconstruction) -> tuple[bool, float, float, float, str]:
     score = reconstruction.score
     chi2 = abs(math.log(score.chi2)) if score.chi2 > 0 else math.inf
-    psnr_db = -score.psnr_db if math.isfinite(score.psnr_db) else math.inf
-    return score.status != SUCCESS, psnr_db, chi2, score.label
+    psnr_db, held_out_db = (
+        -value if math.isfinite(value) else math.inf
+        for value in (score.psnr_db, score.held_out_psnr_db)
+    )
+    return score.status != SUCCESS, psnr_db, held_out_db, chi2, score.label
 
 
 def _of_length(values: Any, length: int) -> _Numbers:

@@ -16,6 +16,7 @@ def made(
     status: str = "success",
     attempt: int = 1,
     seq_num: int = 1,
+    held_out_psnr_db: float = math.nan,
 ) -> Reconstruction:
     score = Score(
         uid=f"{backend}-{seq_num}-{attempt}",
@@ -30,6 +31,7 @@ def made(
         frames=1,
         psnr_db=psnr_db,
         ssim=math.nan,
+        held_out_psnr_db=held_out_psnr_db,
         chi2=chi2,
         frame_ms=1.0,
     )
@@ -50,6 +52,11 @@ def test_without_truth_the_best_leaves_what_the_noise_leaves() -> None:
     found = order(made("a", chi2=0.0), made("b", chi2=1.4), made("c", chi2=0.9), made("d"))
     assert found[:2] == ["c-1-1", "b-1-1"]
     assert order(made("x", 10.0), made("y", chi2=1.0)) == ["x-1-1", "y-1-1"]
+
+
+def test_without_truth_who_guesses_hidden_hr_frames_better_wins() -> None:
+    found = order(made("a", chi2=1.0, held_out_psnr_db=28.0), made("b", held_out_psnr_db=31.0))
+    assert found == ["b-1-1", "a-1-1"]
 
 
 def test_the_last_successful_attempt_counts_or_else_the_last() -> None:
