@@ -13,7 +13,9 @@ from ..configuration import FILE_NAME, ConfigurationError, template
 from ..processing.child import ProcessStartError
 from . import runs
 from .console import console_command
+from .data import data
 from .doctor import doctor_command
+from .infer import infer_command
 from .installation import console
 from .plugins import plugins
 from .runs import score_table
@@ -84,3 +86,5 @@ app.add_typer(sim, name="sim")
 app.add_typer(plugins, name="plugins")
 app.add_typer(runs.app)
 app.command("sync")(sync_command)
+app.command("infer")(infer_command)
+app.add_typer(data, name="data")

@@ -1,0 +1,1 @@
+"""Readers and writers of what cameras and XFusion leave on disk."""

@@ -1,0 +1,1 @@
+"""Run a backend on sequences in files, as XFusion's `inference` does, and write what it writes."""
