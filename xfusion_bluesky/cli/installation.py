@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,9 @@ from rich.console import Console
 
 from ..configuration import FILE_NAME, Configuration, ConfigurationError
 
-console = Console()
+_FILE_WIDTH = 160
+# In a file or a pipe nobody scrolls: there a table is as wide as it needs.
+console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
 ConfigOption = Annotated[
     Path, typer.Option("--config", help="Configuration file; defaults apply where there is none.")
 ]

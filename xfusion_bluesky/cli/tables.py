@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from ..viewer.scores import Score
@@ -72,7 +72,7 @@ def processed_table(runs: Iterable[Any]) -> Table:
 def score_table(scores: Sequence[Score]) -> Table:
     """Return a table with a line for each reconstruction."""
     settings = any(score.settings for score in scores)
-    columns = ("run", "burst", "backend", "status", "frames", *_SCORES)
+    columns = ("run", "burst", _whole("backend"), "status", "frames", *_SCORES)
     table = Table(*columns, *(["parameters"] if settings else []))
     for score in scores:
         _add(
@@ -90,7 +90,7 @@ def score_table(scores: Sequence[Score]) -> Table:
 
 def tournament_table(best_first: Sequence[Score]) -> Table:
     """Return a table with the reconstructions of one burst, best first."""
-    table = Table("rank", "run", "backend", "parameters", *_SCORES, "status")
+    table = Table("rank", "run", _whole("backend"), "parameters", *_SCORES, "status")
     for rank, score in enumerate(best_first, 1):
         placed = rank if score.status == "success" else "-"
         _add(
@@ -154,6 +154,10 @@ def _documents(run: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 
 def _time(start: Mapping[str, Any]) -> str:
     return datetime.fromtimestamp(start["time"]).isoformat(" ", "seconds")
+
+
+def _whole(name: str) -> Column:
+    return Column(name, no_wrap=True, min_width=len("bayesian-strong"))
 
 
 def _add(table: Table, *cells: object) -> None:
