@@ -1,4 +1,4 @@
-"""Backends hold, linear and linear-bp keep the contract of backends."""
+"""Backends of xfusion-motion keep the contract of backends."""
 
 from xfusion_bluesky.backends.conformance import Conformance
 
@@ -13,3 +13,11 @@ class TestLinear(Conformance):
 
 class TestLinearBackProjection(Conformance):
     backend_id = "linear-bp"
+
+
+class TestFlowBackProjection(Conformance):
+    backend_id = "flow-bp"
+
+
+class TestExperts(Conformance):
+    backend_id = "experts"

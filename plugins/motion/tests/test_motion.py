@@ -189,7 +189,7 @@ def test_with_noise_the_gain_keeps_the_static_part_quiet():
 
 def test_they_are_found_where_they_are_installed():
     registry = Registry.discover(allow=["xfusion-motion"])
-    assert registry.available() == ["hold", "linear", "linear-bp"]
-    assert [registry.create(name) for name in registry.available()] == ALL
+    assert registry.available() == ["experts", "flow-bp", "hold", "linear", "linear-bp"]
+    assert all(registry.create(backend.info.id) == backend for backend in ALL)
     version = registry.factories["linear-bp"].version
     assert version == xfusion_motion.__version__ == metadata.version("xfusion-motion")
