@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .beamline import Beamline, BeamlineAway, connect_beamline
 from .configuration import Configuration, Devices
-from .processing.service import ServiceProcess
+from .processing.service import TILED_FOLDER, ServiceProcess
 from .processing.tiled_server import TiledServer
 from .simulation import Simulation
 
@@ -115,7 +115,7 @@ def _tiled(beamline: Beamline) -> str:
     tiled = beamline.configuration.tiled
     if beamline.catalog is None:
         return "away; once it is back, type: catalog = beamline.catalog"
-    server = TiledServer.running(beamline.configuration.folders.state / "tiled")
+    server = TiledServer.running(beamline.configuration.folders.state / TILED_FOLDER)
     return server.uri if tiled.embedded and server else str(tiled.uri or tiled.profile)
 
 

@@ -28,13 +28,13 @@ def start(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @sim.command()
 def status(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Say what runs, with process ids and addresses."""
-    from ..processing.service import ServiceProcess
+    from ..processing.service import TILED_FOLDER, ServiceProcess
     from ..processing.tiled_server import TiledServer
     from ..simulation import Simulation
 
     state = load_configuration(config).folders.state
     simulation = Simulation.running(state)
-    server = TiledServer.running(state / "tiled")
+    server = TiledServer.running(state / TILED_FOLDER)
     service = ServiceProcess.running(state)
     console.print(f"IOCs     {_pid(simulation)}")
     console.print(f"Tiled    {_pid(server)}{f', {server.uri}' if server else ''}", soft_wrap=True)
@@ -47,14 +47,14 @@ def status(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @sim.command()
 def stop(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Stop what `sim start` or `demo --keep` left running; data and catalogue stay."""
-    from ..processing.service import ServiceProcess
+    from ..processing.service import TILED_FOLDER, ServiceProcess
     from ..processing.tiled_server import TiledServer
     from ..simulation import Simulation
 
     state = load_configuration(config).folders.state
     for process in (
         ServiceProcess.running(state),
-        TiledServer.running(state / "tiled"),
+        TiledServer.running(state / TILED_FOLDER),
         Simulation.running(state),
     ):
         if process is not None:

@@ -29,11 +29,11 @@ from xfusion_bluesky.inference.jobs import (
 from xfusion_bluesky.inference.scoring import Scorer, image_name
 from xfusion_bluesky.inference.virtual_set import VirtualSet
 from xfusion_bluesky.processing.discovery import entry_points
+from xfusion_bluesky.processing.plugin_errors import in_words
 
 __all__ = ["main"]
 
 _GRACE_S = 30.0
-_WORDS_CHARACTERS = 1000
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         last = _do(job, tell)
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
         traceback.print_exc()
-        last = Failed(what=_in_words(error))
+        last = Failed(what=in_words(error))
     sys.stdout.flush()
     sys.stderr.flush()
     tell(last)
@@ -79,7 +79,7 @@ def _do(job: InferenceJob, tell: Callable[[Message], None]) -> Message:
         backend = registry.create(job.backend, job.parameters)
         info = backend.info
     except BaseException as error:  # noqa: BLE001 - as above
-        return Refused(why=_in_words(error))
+        return Refused(why=in_words(error))
     if info.unavailable is not None:
         return Refused(why=f"it is unavailable: {info.unavailable}")
     # Made here, at the last moment: nothing shall be left of what could not begin.
@@ -103,18 +103,6 @@ def _fuse(job: InferenceJob, backend: Backend, tell: Callable[[Message], None]) 
                 name = image_name(source.lr.files[number].stem, score)
                 write_image(job.output / name, timed.frame.image, source.hr.format.bits)
             tell(Scored(score=score))
-
-
-def _in_words(error: BaseException) -> str:
-    try:
-        text = str(error)[:_WORDS_CHARACTERS]
-        if isinstance(error, SystemExit):
-            text = f"the backend called sys.exit({text})"
-    except Exception:  # noqa: BLE001 - an error of a plugin may fail even at saying what it is
-        text = "it cannot say more"
-    words = " ".join(f"{type(error).__name__}: {text}".split())
-    # Lone surrogates, from file names for instance, cannot go into JSON.
-    return words.encode(errors="backslashreplace").decode()
 
 
 if __name__ == "__main__":

@@ -26,11 +26,11 @@ from xfusion_bluesky.processing.jobs import (
     Started,
 )
 from xfusion_bluesky.processing.judge import Judge
+from xfusion_bluesky.processing.plugin_errors import in_words, printable
 from xfusion_bluesky.processing.shards import ShardWriter, require_space
 
 _NICENESS = 10
 _TRACEBACK_CHARACTERS = 2000
-_WHAT_CHARACTERS = 1000
 _GRACE_S = 30.0
 
 
@@ -53,25 +53,10 @@ def reconstruct(
     try:
         finished = _reconstruct(registry, backend_id, job, tell)
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
-        tail = _printable(traceback.format_exc()[-_TRACEBACK_CHARACTERS:])
-        tell(Failed(what=_in_words(error), traceback=tail))
+        tail = printable(traceback.format_exc()[-_TRACEBACK_CHARACTERS:])
+        tell(Failed(what=in_words(error), traceback=tail))
     else:
         tell(finished)
-
-
-def _in_words(error: BaseException) -> str:
-    try:
-        text = str(error)[:_WHAT_CHARACTERS]
-        if isinstance(error, SystemExit):
-            text = f"the backend called sys.exit({text})"
-    except Exception:  # noqa: BLE001 - an error of a plugin may fail even at saying what it is
-        text = "it cannot say more"
-    return _printable(f"{type(error).__name__}: {text}")
-
-
-def _printable(text: str) -> str:
-    # Lone surrogates, from file names for instance, cannot go into JSON.
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _reconstruct(
