@@ -85,6 +85,50 @@ def test_dark_and_flat_show_no_scene(operator, shipped, tmp_path):
             assert np.abs(mean - block_mean(shipped.profile)).max() < 0.02
 
 
+def test_mesh_and_slits_stand_where_their_motors_are(operator, tmp_path):
+    def move(**goals):
+        for name, goal in goals.items():
+            operator.put(name.replace("_", ":"), goal)
+        for name in goals:
+            operator.wait_for(f"{name.replace('_', ':')}.DMOV", 1)
+
+    def shoot(name):
+        operator.arm()
+        operator.fire()
+        path = operator.play_back(tmp_path, name)
+        with h5py.File(path) as file, h5py.File(tmp_path / file.attrs["truth_file"]) as truth:
+            assert "frames" not in truth["/truth"]
+            np.testing.assert_allclose(
+                truth["/truth"].attrs["lr_to_hr"], [[4, 0, 1.5], [0, 4, 1.5]], atol=1e-9
+            )
+            assert truth["/truth"].attrs["clock_offset_ns"].tolist() == [-40.0, 120.0]
+            return (file["/entry/data/data"][:] >> 6).mean(axis=0) - 40.0
+
+    operator.light(sample_mm=6.0)
+    assert operator.get("MESH:X.RBV") == 15.0
+    assert operator.get("SLITS:XSIZE.RBV") == 10.0
+    flat = shoot("no_mesh")
+    try:
+        move(MESH_X=0.0)
+        mesh = shoot("mesh") / flat
+        move(MESH_X=0.031, MESH_Y=0.031)
+        moved = shoot("mesh_moved") / flat
+        move(MESH_ROT=45.0)
+        turned = shoot("mesh_turned") / flat
+        move(MESH_X=15.0, MESH_Y=0.0, MESH_ROT=0.0, SLITS_XSIZE=0.5, SLITS_YSIZE=0.1)
+        slits = shoot("slits") / flat
+    finally:
+        move(MESH_X=15.0, MESH_Y=0.0, MESH_ROT=0.0, SLITS_XSIZE=10.0, SLITS_YSIZE=10.0)
+    assert operator.get("MESH:ROT.RBV") == 0.0
+    # The middle of a hole stands on the axis, then the crossing of two bars does.
+    assert mesh[14:16, 49:51].mean() > 0.95
+    assert moved[14:16, 49:51].mean() < 0.8
+    assert np.abs(turned - moved).std() > 0.1
+    lit = np.argwhere(slits > 0.5)
+    assert lit.min(axis=0).tolist() == [10, 25]
+    assert lit.max(axis=0).tolist() == [19, 74]
+
+
 def test_the_event_pin_needs_its_mode_and_an_armed_shimadzu(operator, tmp_path):
     def flags(name):
         operator.put("PHANTOM:CAM:Acquire", 1)

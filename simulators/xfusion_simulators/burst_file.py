@@ -1,6 +1,5 @@
 """The file that a file plugin makes of a burst, and the truth file beside it."""
 
-import os
 from pathlib import Path
 
 import h5py
@@ -8,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .memory import Burst, FrameTable
-from .scene import ReplayScene
+from .publishing import publish
+from .truth import write_truth
 
 DATA_PATH = "/entry/data/data"
 ATTRIBUTES_PATH = "/entry/instrument/NDAttributes"
@@ -98,46 +98,3 @@ class BurstFile:
         """Close and delete what was captured so far."""
         self._file.close()
         self._partial.unlink(missing_ok=True)
-
-
-def write_truth(path: Path, table: FrameTable, burst: Burst) -> None:
-    """Write what the frames of a burst truly show, with the scene itself where it is the truth.
-
-    Parameters
-    ----------
-    path : Path
-        The truth file.
-    table : FrameTable
-        The frames.
-    burst : Burst
-        Where they come from.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    with h5py.File(partial, "w") as file:
-        file["/truth/time_ns"] = table.true_time_ns
-        file["/truth/scene_index"] = table.scene_index
-        if burst.truth_scene is not None and burst.truth_scene.exists():
-            # The scene of the burst, not of the beamline: after a restart they may differ.
-            with ReplayScene(burst.truth_scene, white_level=burst.white_level) as scene:
-                frames = file.create_dataset(
-                    "/truth/frames",
-                    (len(table), *scene.shape),
-                    scene.dtype,
-                    chunks=(1, *scene.shape),
-                )
-                for k, index in enumerate(table.scene_index.tolist()):
-                    frames[k] = scene.raw(index)
-                frames.attrs["scale"] = burst.white_level
-    publish(partial, path)
-
-
-def publish(partial: Path, target: Path) -> None:
-    """Bring a closed file to disk and give it its final name."""
-    for path in (partial, partial.parent):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if path == partial:
-            os.replace(partial, target)

@@ -8,6 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from .truth import TrueGeometry
+
+_GEOMETRY = TypeAdapter(TrueGeometry)
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class FrameTable:
     """True mid-exposure, ns after T0."""
     scene_index: NDArray[np.int64]
     """Frame of the scene that was seen."""
+    beam_gain: NDArray[np.float64]
+    """Mean intensity of the beam in this exposure; flicker makes it differ from 1."""
 
     def __len__(self) -> int:
         return len(self.number)
@@ -50,6 +57,8 @@ class Burst:
     or when the frames are as sharp as the scene themselves."""
     white_level: float
     """Counts of the scene that mean transmission 1."""
+    geometry: TrueGeometry | None = None
+    """Where both cameras looked; None: without optics."""
 
 
 class CameraMemory:
@@ -96,6 +105,8 @@ class CameraMemory:
             file.attrs["white_level"] = burst.white_level
             if burst.truth_scene is not None:
                 file.attrs["truth_scene"] = str(burst.truth_scene)
+            if burst.geometry is not None:
+                file.attrs["geometry"] = _GEOMETRY.dump_json(burst.geometry).decode()
         os.replace(partial, self.path)
         self.burst = burst
 
@@ -114,14 +125,23 @@ class CameraMemory:
         try:
             with h5py.File(self.path, "r") as file:
                 scene = file.attrs.get("truth_scene")
+                geometry = file.attrs.get("geometry")
                 return Burst(
-                    table=FrameTable(*(file[f.name][...] for f in fields(FrameTable))),
+                    table=_table(file),
                     shape=file["frames"].shape[1:],
                     truth_scene=None if scene is None else Path(scene),
                     white_level=float(file.attrs["white_level"]),
+                    geometry=None if geometry is None else _GEOMETRY.validate_json(geometry),
                 )
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Camera memory {self.path} cannot be read: {error}. Its burst is lost; move the "
                 "file away to start with an empty camera."
             ) from error
+
+
+def _table(file: h5py.File) -> FrameTable:
+    columns = {f.name: file[f.name][...] for f in fields(FrameTable) if f.name in file}
+    # Memories of older versions do not tell of the beam; it did not flicker.
+    columns.setdefault("beam_gain", np.ones(len(columns["number"])))
+    return FrameTable(**columns)

@@ -6,14 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .clock import CameraClock
+from .detector import Detector
+from .field import CameraView, Field
+from .flicker import STEADY, Flicker, lit
 from .memory import Burst, CameraMemory, FrameTable
+from .optics import CameraOptics
 from .scene import Beam, ReplayScene
+from .truth import TrueGeometry
 
 PRE_TRIGGER_FRAMES = 8
 OFFSET_COUNTS = 64.0
 GAIN_COUNTS = 3600.0
 FULL_COUNTS = 4095
-CLOCK_QUANTUM_NS = 10.0
+NOISE = 0x7510
+"""Keeps the noise apart from the Shimadzu's."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +56,45 @@ class PhantomCamera:
     Parameters
     ----------
     scene : ReplayScene
-        What it looks at, pixel for pixel.
+        What it looks at.
     memory : CameraMemory
         Where its bursts stay.
-    clock_offset_ns : float
-        What its clock adds to frame times.
+    clock_offset_ns, clock_drift_ppm : float
+        What is wrong with its clock.
+    view : CameraView, optional
+        How it looks at the scene; default: pixel for pixel.
+    detector : Detector, optional
+        Its sensor; default: an ideal one.
+    flicker : Flicker
+        Of the beam.
+    blank_counts : float
+        Counts of a pixel at transmission 1.
+    seed : int
+        Seed of the noise.
     """
 
     def __init__(
-        self, scene: ReplayScene, memory: CameraMemory, clock_offset_ns: float = 0.0
+        self,
+        scene: ReplayScene,
+        memory: CameraMemory,
+        clock_offset_ns: float = 0.0,
+        clock_drift_ppm: float = 0.0,
+        *,
+        view: CameraView | None = None,
+        detector: Detector | None = None,
+        flicker: Flicker = STEADY,
+        blank_counts: float = GAIN_COUNTS,
+        seed: int = 0,
     ) -> None:
         self.scene = scene
         self.memory = memory
-        self.clock_offset_ns = clock_offset_ns
+        self.clock = CameraClock(clock_offset_ns, clock_drift_ppm)
+        self.view = view or CameraView(Field(scene), CameraOptics(), scene.shape)
+        self.detector = detector or Detector()
+        self.flicker = flicker
+        self.blank_counts = blank_counts
+        self.seed = seed
+        self.shape = self.view.shape
 
     def record(
         self,
@@ -69,6 +102,8 @@ class PhantomCamera:
         settings: PhantomSettings,
         beam: Beam,
         event_window_ns: tuple[float, float] | None = None,
+        shot: int = 0,
+        geometry: TrueGeometry | None = None,
     ) -> Burst:
         """Record one burst into the memory.
 
@@ -81,6 +116,10 @@ class PhantomCamera:
             What stands in the beam.
         event_window_ns : (start, end), optional
             True times after T0 between which the EVENT pin is high; None: never.
+        shot : int
+            Number of the shot; with the seed it decides noise and flicker.
+        geometry : TrueGeometry, optional
+            Where both cameras look, to be kept with the burst.
 
         Returns
         -------
@@ -94,48 +133,51 @@ class PhantomCamera:
         if event_window_ns is not None:
             start_ns, end_ns = (edge - trigger_ns for edge in event_window_ns)
             flag[(begin_ns < end_ns) & (begin_ns + settings.exposure_ns > start_ns)] = 1
+        true_ns = trigger_ns + middle_ns
+        table = FrameTable(
+            number=number,
+            time_ns=self.clock.reading(middle_ns),
+            event_flag=flag,
+            true_time_ns=true_ns,
+            scene_index=self.scene.index(true_ns),
+            beam_gain=self.flicker.gain(true_ns, settings.exposure_ns, shot),
+        )
         burst = Burst(
-            table=FrameTable(
-                number=number,
-                time_ns=clock_reading(middle_ns, self.clock_offset_ns),
-                event_flag=flag,
-                true_time_ns=trigger_ns + middle_ns,
-                scene_index=self.scene.index(trigger_ns + middle_ns),
-            ),
+            table=table,
             shape=(settings.region.rows, settings.region.columns),
             truth_scene=None,
             white_level=self.scene.white_level,
+            geometry=geometry,
         )
-        self.memory.store(burst, self._frames(burst.table.scene_index, settings.region, beam))
+        self.memory.store(burst, self._frames(table, settings.region, beam, shot))
         return burst
 
     def _frames(
-        self, scene_index: NDArray[np.int64], region: Region, beam: Beam
+        self, table: FrameTable, region: Region, beam: Beam, shot: int
     ) -> Iterator[NDArray[np.uint16]]:
-        shown: int | None = None
+        rng = np.random.default_rng([self.seed, shot, NOISE])
+        shown: tuple[NDArray[np.float32], float] | None = None
         counts = np.zeros(0, np.uint16)
-        for index in scene_index.tolist():
-            # The camera is noise free: equal scene, equal frame. Most frames of a long
-            # burst lie beyond the ends of the scene.
-            if index != shown:
-                light = region.crop(self.scene.light(index, beam))
-                counts = phantom_counts(light)
-                shown = index
+        for k, image in enumerate(self.view.images(table.scene_index, beam)):
+            gain = float(table.beam_gain[k])
+            # Without noise, equal light gives equal frames. Most frames of a long burst lie
+            # beyond the ends of the scene.
+            same = shown is not None and shown[0] is image and shown[1] == gain
+            if not (same and self.detector.is_noise_free):
+                signal = self.detector.signal(lit(image, gain), k, rng)
+                counts = phantom_counts(
+                    region.crop(signal.astype(np.float32, copy=False)), self.blank_counts
+                )
+            shown = (image, gain)
             yield counts
 
 
-def phantom_counts(light: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """12-bit counts of light on the HR grid, (H, W) uint16."""
-    counts = light * np.float32(GAIN_COUNTS)
+def phantom_counts(
+    light: NDArray[np.float32], blank_counts: float = GAIN_COUNTS
+) -> NDArray[np.uint16]:
+    """12-bit counts of light on the sensor, (H, W) uint16."""
+    counts = light * np.float32(blank_counts)
     counts += np.float32(OFFSET_COUNTS)
     np.rint(counts, out=counts)
     np.clip(counts, 0, FULL_COUNTS, out=counts)
     return counts.astype(np.uint16)
-
-
-def clock_reading(true_ns: NDArray[np.float64], offset_ns: float) -> NDArray[np.float64]:
-    """Read times off a camera's clock: true times plus an offset, in steps of 10 ns."""
-    reading: NDArray[np.float64] = (
-        np.rint((true_ns + offset_ns) / CLOCK_QUANTUM_NS) * CLOCK_QUANTUM_NS
-    )
-    return reading

@@ -9,6 +9,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from .mesh import MeshPose
+from .slits import SlitOpening
+
 LR_PIXEL = 4
 """Scene pixels along one side of a Shimadzu pixel."""
 
@@ -19,11 +22,15 @@ class Beam:
 
     shutter_open: bool = True
     sample_in: bool = True
+    mesh: MeshPose | None = None
+    """Where the calibration mesh stands; None: out of the beam."""
+    slits: SlitOpening | None = None
+    """Opening of the slits; None: wide open."""
 
     @property
     def shows_scene(self) -> bool:
-        """Whether frames of this shot show the scene at all."""
-        return self.shutter_open and self.sample_in
+        """Whether frames of this shot show the scene, and nothing but the scene."""
+        return self.shutter_open and self.sample_in and self.mesh is None
 
 
 class ReplayScene:
@@ -114,7 +121,7 @@ class ReplayScene:
         return frame
 
     def light(self, index: int, beam: Beam) -> NDArray[np.float32]:
-        """Light on the scintillator, (H, W) float32, 1 = centre of the beam without sample."""
+        """Light behind the sample, (H, W) float32, 1 = centre of the beam without sample."""
         if not beam.shutter_open:
             return np.zeros(self.shape, np.float32)
         if not beam.sample_in:
@@ -137,19 +144,25 @@ class ReplayScene:
         self.close()
 
 
-def beam_profile(shape: tuple[int, int]) -> NDArray[np.float32]:
+def beam_profile(
+    shape: tuple[int, int], margin_px: tuple[int, int] = (0, 0)
+) -> NDArray[np.float32]:
     """Intensity of the bare beam: a broad Gaussian on a pedestal, a little off centre.
 
     Parameters
     ----------
     shape : tuple of int
         (H, W) of the scene.
+    margin_px : tuple of int
+        Rows and columns to add on every side.
 
     Returns
     -------
-    (H, W) float32 array, within 0.75 .. 1
+    (H + 2 rows, W + 2 columns) float32 array, within 0.75 .. 1
     """
-    rows = np.linspace(-1.0, 1.0, shape[0])[:, None] - 0.10
-    columns = np.linspace(-1.0, 1.0, shape[1])[None, :] + 0.05
+    ends = [1 + 2 * m / max(n - 1, 1) for n, m in zip(shape, margin_px, strict=True)]
+    counts = [n + 2 * m for n, m in zip(shape, margin_px, strict=True)]
+    rows = np.linspace(-ends[0], ends[0], counts[0])[:, None] - 0.10
+    columns = np.linspace(-ends[1], ends[1], counts[1])[None, :] + 0.05
     profile = 0.75 + 0.25 * np.exp(-(rows**2 + columns**2) / (2 * 0.7**2))
     return profile.astype(np.float32)

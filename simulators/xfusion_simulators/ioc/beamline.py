@@ -4,25 +4,23 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..configuration import SHIPPED_SCENE, BeamlineConfig, Part
-from ..memory import CameraMemory
-from ..phantom_camera import PhantomCamera
-from ..scene import Beam, ReplayScene
-from ..shimadzu_camera import ShimadzuCamera
+from ..camera_pair import CameraPair
+from ..configuration import BeamlineConfig, Part
+from ..scene import Beam
 from .cables import Shot, listen, send
 from .camera import FaultSwitch
 from .delay_generator import DelayGeneratorGroup
 from .file_plugin import FilePlugin
 from .phantom import PhantomGroup
 from .shimadzu import ShimadzuGroup
-from .stage import SampleStage, Shutter
+from .stage import MeshStage, SampleStage, Shutter, SlitBlades
 
 PHANTOM_OUTPUT = "A"
 SHIMADZU_OUTPUT = "C"
 
 
 class BeamDevices:
-    """Shutter, sample stage and delay generator.
+    """Shutter, slits, mesh stage, sample stage and delay generator.
 
     Parameters
     ----------
@@ -36,16 +34,24 @@ class BeamDevices:
         self._on_shot = on_shot
         self.shutter = Shutter(f"{prefix}SHUTTER:", config.time_scale)
         self.sample = SampleStage(f"{prefix}SAMPLE:", config.time_scale)
+        self.mesh = MeshStage(f"{prefix}MESH:", config.mesh, config.seed, config.time_scale)
+        self.slits = SlitBlades(f"{prefix}SLITS:", config.time_scale)
         self.delays = DelayGeneratorGroup(f"{prefix}DG645:", self._fire)
-        self.groups = (self.delays, self.shutter, self.sample)
+        self.groups = (self.delays, self.shutter, self.slits, self.mesh, self.sample)
 
     async def prepare(self) -> None:
         """Bring every record to the state of its device, before any client can look."""
-        await self.sample.prepare()
+        for group in (self.sample, self.mesh, self.slits):
+            await group.prepare()
 
     def beam(self) -> Beam:
         """Say what stands in the beam now."""
-        return Beam(shutter_open=self.shutter.is_open, sample_in=self.sample.sample_in)
+        return Beam(
+            shutter_open=self.shutter.is_open,
+            sample_in=self.sample.sample_in,
+            mesh=self.mesh.pose,
+            slits=self.slits.opening,
+        )
 
     async def _fire(self, number: int) -> None:
         time_ns = self.delays.delays.time_ns
@@ -71,24 +77,15 @@ class Cameras:
     def __init__(self, config: BeamlineConfig, get_beam: Callable[[], Beam] | None = None) -> None:
         prefix = config.prefix
         self._last_beam = Beam(shutter_open=False)
-        self.scene = ReplayScene(
-            config.scene or SHIPPED_SCENE,
-            frames=config.frames,
-            interval_ns=config.scene_interval_ns,
-            start_ns=config.scene_start_ns,
-            white_level=config.white_level,
-        )
+        self.pair = CameraPair.of(config)
         self.phantom_file = FilePlugin(f"{prefix}PHANTOM:HDF1:")
         self.shimadzu_file = FilePlugin(f"{prefix}HPVX2:HDF1:")
         phantom_faults = FaultSwitch(f"{prefix}PHANTOM:SIM:")
         shimadzu_faults = FaultSwitch(f"{prefix}HPVX2:SIM:")
         self.phantom = PhantomGroup(
             f"{prefix}PHANTOM:CAM:",
-            camera=PhantomCamera(
-                self.scene,
-                CameraMemory(config.memory_folder / "phantom.h5"),
-                config.phantom_clock_offset_ns,
-            ),
+            camera=self.pair.phantom,
+            geometry=self.pair.geometry,
             get_beam=get_beam or (lambda: self._last_beam),
             plugin=self.phantom_file,
             faults=phantom_faults,
@@ -96,13 +93,7 @@ class Cameras:
         )
         self.shimadzu = ShimadzuGroup(
             f"{prefix}HPVX2:CAM:",
-            camera=ShimadzuCamera(
-                self.scene,
-                CameraMemory(config.memory_folder / "shimadzu.h5"),
-                config.blank_photons,
-                config.seed,
-                config.shimadzu_clock_offset_ns,
-            ),
+            camera=self.pair.shimadzu,
             plugin=self.shimadzu_file,
             faults=shimadzu_faults,
             time_scale=config.time_scale,
@@ -125,14 +116,15 @@ class Cameras:
         """Give T0 to the cameras that wait for it."""
         self._last_beam = shot.beam
         event_window_ns = self.shimadzu.event_window_ns(shot.shimadzu_ns)
-        await self.phantom.trigger(shot.phantom_ns, shot.beam, event_window_ns)
-        await self.shimadzu.trigger(shot.shimadzu_ns, shot.beam, shot.number)
+        geometry = self.pair.geometry(self.phantom.region)
+        await self.phantom.trigger(shot.phantom_ns, shot.beam, event_window_ns, shot.number)
+        await self.shimadzu.trigger(shot.shimadzu_ns, shot.beam, shot.number, geometry)
 
     def shut_down(self) -> None:
         """Leave nothing half written behind."""
         self.phantom_file.shut_down()
         self.shimadzu_file.shut_down()
-        self.scene.close()
+        self.pair.scene.close()
 
 
 class Beamline:

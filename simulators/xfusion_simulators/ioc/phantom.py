@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..memory import Burst
-from ..phantom_camera import PRE_TRIGGER_FRAMES, PhantomCamera, PhantomSettings
+from ..phantom_camera import PRE_TRIGGER_FRAMES, PhantomCamera, PhantomSettings, Region
 from ..scene import Beam
+from ..truth import TrueGeometry
 from .camera import ABORTED, CameraGroup, Phase
 from .records import in_thread, long_text_reading, pair, reading, setting
 
@@ -172,16 +173,27 @@ class PhantomGroup(CameraGroup):
     fan_power = reading("FanPower_RBV", 60)
 
     def __init__(
-        self, prefix: str, *, camera: PhantomCamera, get_beam: Callable[[], Beam], **shared: Any
+        self,
+        prefix: str,
+        *,
+        camera: PhantomCamera,
+        get_beam: Callable[[], Beam],
+        geometry: Callable[[Region], TrueGeometry],
+        **shared: Any,
     ) -> None:
-        super().__init__(prefix, memory=camera.memory, sensor=camera.scene.shape, **shared)
+        super().__init__(prefix, memory=camera.memory, sensor=camera.shape, **shared)
         self.camera = camera
+        self._geometry = geometry
         self._get_beam = get_beam
         self._settings = PhantomSettings(region=self.region)
         self._sees_event = True
 
     async def trigger(
-        self, trigger_ns: float, beam: Beam, event_window_ns: tuple[float, float] | None
+        self,
+        trigger_ns: float,
+        beam: Beam,
+        event_window_ns: tuple[float, float] | None,
+        shot: int = 0,
     ) -> None:
         """Take a trigger, if one is awaited.
 
@@ -193,16 +205,20 @@ class PhantomGroup(CameraGroup):
             What stands in the beam.
         event_window_ns : (start, end), optional
             When the cable to the AUX1 pin is high, true times after T0.
+        shot : int
+            Number of the shot.
         """
         if not self.sees_trigger:
             return
         window = event_window_ns if self._sees_event else None
         settings = self._settings
+        geometry = self._geometry(settings.region)
         duration_s = settings.post_trigger_frames * settings.period_ns / 1e9
         self._begin(
             Phase.RECORDING,
             self._recording(
-                lambda: self.camera.record(trigger_ns, settings, beam, window), duration_s
+                lambda: self.camera.record(trigger_ns, settings, beam, window, shot, geometry),
+                duration_s,
             ),
         )
         await self._show_state(TRIGGERED | ACTIVE)

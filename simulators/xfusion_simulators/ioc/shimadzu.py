@@ -10,6 +10,7 @@ from ..shimadzu_camera import (
     ShimadzuCamera,
     ShimadzuSettings,
 )
+from ..truth import TrueGeometry
 from .camera import ABORTED, CameraGroup, Phase
 from .records import pair, reading, setting
 
@@ -95,7 +96,7 @@ class ShimadzuGroup(CameraGroup):
         """Show the sensor and what the memory holds, before any client can look."""
         await super().prepare()
         await self.record_frames.write(self._frames_of("FP"))
-        await self.clock_offset.write(self.camera.clock_offset_ns)
+        await self.clock_offset.write(self.camera.clock.offset_ns)
 
     def event_window_ns(self, trigger_ns: float) -> tuple[float, float] | None:
         """When the recording that a trigger would start lasts; None when none is awaited."""
@@ -103,7 +104,9 @@ class ShimadzuGroup(CameraGroup):
             return None
         return self._settings.window_ns(trigger_ns)
 
-    async def trigger(self, trigger_ns: float, beam: Beam, shot: int) -> None:
+    async def trigger(
+        self, trigger_ns: float, beam: Beam, shot: int, geometry: TrueGeometry | None = None
+    ) -> None:
         """Take a trigger, if one is awaited.
 
         Parameters
@@ -114,6 +117,8 @@ class ShimadzuGroup(CameraGroup):
             What stands in the beam.
         shot : int
             Number of the shot.
+        geometry : TrueGeometry, optional
+            Where both cameras look.
         """
         if not self.sees_trigger:
             return
@@ -122,7 +127,7 @@ class ShimadzuGroup(CameraGroup):
         self._begin(
             Phase.RECORDING,
             self._recording(
-                lambda: self.camera.record(trigger_ns, settings, beam, shot), duration_s
+                lambda: self.camera.record(trigger_ns, settings, beam, shot, geometry), duration_s
             ),
         )
         await self.arm_state.write("Recording")
