@@ -16,15 +16,26 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from xfusion_bluesky.fusion.arrays import BoolArray, Float32Array
+from xfusion_bluesky.fusion.arrays import BoolArray, Float32Array, Float64Array
 from xfusion_bluesky.fusion.metrics import aad, psnr, ssim
 from xfusion_bluesky.fusion.normalisation import Normalisation
 from xfusion_bluesky.fusion.pixelmap import PixelMap
 from xfusion_bluesky.fusion.sequence import DualSequence
 
-__all__ = ["HeldOut", "HeldOutScore", "Reconstruct", "Reconstructed", "leave_one_out", "scores"]
+__all__ = [
+    "HeldOut",
+    "HeldOutPass",
+    "HeldOutScore",
+    "Reconstruct",
+    "Reconstructed",
+    "coincident_frames",
+    "double_passes",
+    "leave_one_out",
+    "scores",
+]
 
 _FEWEST = 3
+_FEWEST_DOUBLE = 2
 _SMALLEST_SSIM_SIDE_PX = 11
 
 
@@ -168,7 +179,7 @@ def leave_one_out(
         )
     for parity in (0, 1):
         held = usable[1:-1][parity::2]
-        by_target = {i: int(j) for j in held if (i := _target(sequence, int(j))) is not None}
+        by_target = _coincident(sequence, held)
         if not by_target:
             continue
         view = _without(sequence, np.setdiff1d(usable, held))
@@ -216,11 +227,92 @@ def scores(
     return sorted(found, key=lambda each: each.hr_frame)
 
 
-def _target(sequence: DualSequence, j: int) -> int | None:
-    offset_ns = np.abs(sequence.lr_time_ns - sequence.hr_time_ns[j])
-    i = int(np.argmin(offset_ns))
-    near = offset_ns[i] <= 0.5 * sequence.lr_interval_ns
-    return i if near and bool(sequence.lr_valid[i]) else None
+@dataclass(frozen=True, eq=False)
+class HeldOutPass:
+    """One run of a backend that has to guess HR frames.
+
+    Parameters
+    ----------
+    sequence : DualSequence
+        The burst as the backend gets it, without them.
+    held : dict of int to int
+        HR frame to guess by LR frame of its time, in order.
+    """
+
+    sequence: DualSequence
+    held: dict[int, int]
+
+
+def double_passes(sequence: DualSequence) -> tuple[HeldOutPass, ...]:
+    """Return the runs in which every HR frame at the time of an LR frame is guessed once.
+
+    XFusion's traversal ``double``: each is guessed from those before and after it among these
+    frames alone. At both ends there is one on one side only; XFusion gives away the answer there.
+
+    Parameters
+    ----------
+    sequence : DualSequence
+        The burst.
+
+    Returns
+    -------
+    tuple of HeldOutPass
+        One without every other of these frames, one without the others.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two of them.
+    """
+    matched = _coincident(sequence, np.flatnonzero(sequence.hr_valid))
+    if len(matched) < _FEWEST_DOUBLE:
+        raise ValueError(
+            f"the traversal 'double' needs at least {_FEWEST_DOUBLE} HR frames at the time of an "
+            f"LR frame, this burst has {len(matched)}: use 'continuous', or record longer"
+        )
+    pairs = list(matched.items())
+    return tuple(
+        HeldOutPass(
+            _without(sequence, np.array([j for _, j in pairs[1 - parity :: 2]], dtype=np.intp)),
+            dict(pairs[parity::2]),
+        )
+        for parity in (0, 1)
+    )
+
+
+def coincident_frames(
+    lr_time_ns: Float64Array, hr_time_ns: Float64Array, lr_valid: BoolArray, hr_valid: BoolArray
+) -> dict[int, int]:
+    """Return the HR frame taken at the time of an LR frame, by LR frame, in order.
+
+    Parameters
+    ----------
+    lr_time_ns, hr_time_ns : (n_lr,), (n_hr,) float64
+        Times on one clock, increasing.
+    lr_valid, hr_valid : (n_lr,), (n_hr,) bool
+        Frames that count.
+
+    Returns
+    -------
+    dict of int to int
+        Within half an LR frame time; the nearest where several HR frames are.
+    """
+    if len(lr_time_ns) < 2:
+        return {}
+    limit_ns = 0.5 * float(np.median(np.diff(lr_time_ns)))
+    found: dict[int, tuple[float, int]] = {}
+    for j in np.flatnonzero(hr_valid).tolist():
+        away_ns = np.abs(lr_time_ns - hr_time_ns[j])
+        i = int(np.argmin(away_ns))
+        if away_ns[i] <= limit_ns and lr_valid[i]:
+            found[i] = min(found.get(i, (np.inf, -1)), (float(away_ns[i]), j))
+    return {i: found[i][1] for i in sorted(found)}
+
+
+def _coincident(sequence: DualSequence, hr_frames: npt.NDArray[np.intp]) -> dict[int, int]:
+    wanted = np.zeros(sequence.n_hr, dtype=np.bool_)
+    wanted[hr_frames] = True
+    return coincident_frames(sequence.lr_time_ns, sequence.hr_time_ns, sequence.lr_valid, wanted)
 
 
 def _without(sequence: DualSequence, kept: npt.NDArray[np.intp]) -> DualSequence:

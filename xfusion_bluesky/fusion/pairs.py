@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xfusion_bluesky.fusion.arrays import BoolArray, Float32Array, Float64Array
-from xfusion_bluesky.fusion.operators import SCALE, block_mean
+from xfusion_bluesky.fusion.arrays import Float64Array
+from xfusion_bluesky.fusion.operators import block_mean
+from xfusion_bluesky.fusion.pair_shift import pair_shift
 from xfusion_bluesky.fusion.sequence import DualSequence
 
-__all__ = ["PairStatistics", "coincident_pairs"]
+__all__ = ["PairStatistics", "coincident_pairs", "robust_line", "spread_pairs", "weighted_line"]
 
 _TOLERANCE = 0.1
 """Largest time between the frames of a pair, as a share of the LR interval."""
@@ -37,7 +38,8 @@ class PairStatistics:
         Mean squared residual of that fit. It holds noise as well as what geometry and timing
         get wrong.
     shift_px : float
-        Length of the mean shift between LR frames and binned HR frames, in HR pixels.
+        Length of the mean shift between LR frames and binned HR frames, in pixels of the fused
+        grid; drift after the calibration.
     shift_error_px : float
         Its standard error over the pairs; inf for a single pair.
     """
@@ -53,7 +55,7 @@ class PairStatistics:
     def of(cls, sequence: DualSequence) -> PairStatistics:
         """Compare the frames of a burst that both cameras took at one time, 8 pairs at most."""
         binned, measured, shifts = [], [], []
-        for i, j in _spread(list(coincident_pairs(sequence))):
+        for i, j in spread_pairs(list(coincident_pairs(sequence))):
             hx = block_mean(np.where(sequence.hr_mask(j), sequence.hr(j), np.nan))
             usable = sequence.lr_mask(i) & np.isfinite(hx)
             if usable.sum() < _FEWEST_PIXELS:
@@ -61,19 +63,28 @@ class PairStatistics:
             y = sequence.lr(i)
             binned.append(hx[usable])
             measured.append(y[usable])
-            shifts.append(_shift(hx, y, usable))
+            shift = pair_shift(
+                sequence.hr(j),
+                sequence.hr_mask(j),
+                y,
+                sequence.lr_mask(i),
+                sequence.noise,
+                rounds=1,
+            )
+            if shift is not None:
+                shifts.append(shift.shift_px)
         if not binned:
             return cls(pairs=0)
         u, v = np.concatenate(binned).astype(float), np.concatenate(measured).astype(float)
-        gain, offset = _robust_line(u, v)
-        rows, columns = np.array([s for s in shifts if s is not None]).reshape(-1, 2).T
+        gain, offset, _ = robust_line(u, v)
+        rows, columns = np.array(shifts).reshape(-1, 2).T
         return cls(
             pairs=len(binned),
             gain=gain,
             offset=offset,
             residual_variance=float(np.square(v - gain * u - offset).mean()),
-            shift_px=SCALE * math.hypot(_mean(rows), _mean(columns)),
-            shift_error_px=SCALE * math.hypot(_standard_error(rows), _standard_error(columns)),
+            shift_px=math.hypot(_mean(rows), _mean(columns)),
+            shift_error_px=math.hypot(_standard_error(rows), _standard_error(columns)),
         )
 
 
@@ -93,47 +104,58 @@ def coincident_pairs(sequence: DualSequence) -> Iterator[tuple[int, int]]:
             yield i, int(j)
 
 
-def _spread(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def spread_pairs(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Keep eight pairs at most, spread over the burst."""
     if len(pairs) <= _MOST_PAIRS:
         return pairs
     return [pairs[k] for k in np.linspace(0, len(pairs) - 1, _MOST_PAIRS).round().astype(int)]
 
 
-def _shift(hx: Float32Array, y: Float32Array, usable: BoolArray) -> tuple[float, float] | None:
-    """Rows and columns, in LR px, by which `y` lies further than `hx`: one Gauss-Newton step.
+def weighted_line(u: Float64Array, v: Float64Array, weights: Float64Array) -> tuple[float, float]:
+    """Fit ``v = gain u + offset`` by weighted least squares.
 
-    ``y(p) = hx(p - s)``, hence ``y - hx = -s . grad hx``. None where nothing could show a shift.
+    Parameters
+    ----------
+    u, v, weights : (n,) float64
+
+    Returns
+    -------
+    gain, offset : float
+        The gain is NaN without contrast in `u`; the offset is then that of gain 1.
     """
-    filled = np.where(np.isfinite(hx), hx, np.float32(0))
-    rows, columns = np.gradient(filled.astype(float))
-    inner = usable.copy()  # a gradient reaches one pixel further
-    inner[1:] &= usable[:-1]
-    inner[:-1] &= usable[1:]
-    inner[:, 1:] &= usable[:, :-1]
-    inner[:, :-1] &= usable[:, 1:]
-    design = np.stack([-rows[inner], -columns[inner], filled[inner], np.ones(inner.sum())], axis=1)
-    solution, _, rank, _ = np.linalg.lstsq(design, (y - filled)[inner].astype(float), rcond=1e-6)
-    return (float(solution[0]), float(solution[1])) if rank == design.shape[1] else None
+    total = weights.sum()
+    mean_u, mean_v = (weights * u).sum() / total, (weights * v).sum() / total
+    spread = (weights * np.square(u - mean_u)).sum()
+    if spread <= 1e-12 * max(1.0, float(np.square(u).sum())):
+        return math.nan, float(mean_v - mean_u)
+    gain = float((weights * (u - mean_u) * (v - mean_v)).sum() / spread)
+    return gain, float(mean_v - gain * mean_u)
 
 
-def _robust_line(u: Float64Array, v: Float64Array) -> tuple[float, float]:
-    """Fit ``v = gain u + offset`` with Huber weights; the gain is NaN without contrast."""
+def robust_line(u: Float64Array, v: Float64Array) -> tuple[float, float, Float64Array]:
+    """Fit ``v = gain u + offset`` with Huber weights.
+
+    Parameters
+    ----------
+    u, v : (n,) float64
+
+    Returns
+    -------
+    gain, offset : float
+        As `weighted_line`.
+    weights : (n,) float64
+        Of the points in the last fit.
+    """
     weights = np.ones_like(u)
-    gain, offset = math.nan, math.nan
-    for _ in range(_ROUNDS + 1):
-        total = weights.sum()
-        mean_u, mean_v = (weights * u).sum() / total, (weights * v).sum() / total
-        spread = (weights * np.square(u - mean_u)).sum()
-        if spread <= 1e-12 * max(1.0, float(np.square(u).sum())):
-            return math.nan, float(mean_v - mean_u)
-        gain = float((weights * (u - mean_u) * (v - mean_v)).sum() / spread)
-        offset = float(mean_v - gain * mean_u)
+    for number in range(_ROUNDS + 1):
+        gain, offset = weighted_line(u, v, weights)
         residual = np.abs(v - gain * u - offset)
         scale = 1.4826 * float(np.median(residual))
-        if scale == 0:
+        # NaN without contrast: there is nothing to weigh.
+        if number == _ROUNDS or not scale > 0:
             break
         weights = np.minimum(1.0, _HUBER * scale / np.maximum(residual, 1e-30))
-    return gain, offset
+    return gain, offset, weights
 
 
 def _mean(values: Float64Array) -> float:
