@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xfusion_bluesky.formats.errors import FormatError
-from xfusion_bluesky.formats.images import IMAGE_SUFFIXES, ImageFormat, read_format, read_image
+from xfusion_bluesky.formats.images import (
+    IMAGE_SUFFIXES,
+    ImageFormat,
+    Pixels,
+    read_format,
+    read_image,
+    read_pixels,
+)
 from xfusion_bluesky.formats.numbering import check_numbering, natural_order
 from xfusion_bluesky.fusion.arrays import Float32Array
 
@@ -84,12 +91,27 @@ class ImageFolder:
             It cannot be read, or differs from the first in size or depth.
         """
         frame, kind = read_image(self.files[k])
+        self._check_alike(k, kind)
+        return frame
+
+    def pixels(self, k: int) -> Pixels:
+        """Return image `k` as it is stored, (H, W) uint8 or uint16.
+
+        Raises
+        ------
+        FormatError
+            As for `frame`.
+        """
+        pixels, kind = read_pixels(self.files[k])
+        self._check_alike(k, kind)
+        return pixels
+
+    def _check_alike(self, k: int, kind: ImageFormat) -> None:
         if kind != self.format:
             raise FormatError(
                 f"The image {self.files[k]} has {kind}, but {self.files[0].name} has "
                 f"{self.format}: all images of a folder must be alike. Nothing was changed."
             )
-        return frame
 
     def check(self, on_image: Callable[[], object] = lambda: None) -> None:
         """Read every image once: a damaged one shall be found before work begins.

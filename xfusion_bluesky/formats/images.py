@@ -14,7 +14,18 @@ from PIL import Image
 from xfusion_bluesky.formats.errors import FormatError
 from xfusion_bluesky.fusion.arrays import Float32Array
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFormat", "read_format", "read_image", "write_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "ImageFormat",
+    "Pixels",
+    "read_format",
+    "read_image",
+    "read_pixels",
+    "write_image",
+    "write_tiff",
+]
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 """Of files that are taken for images."""
@@ -22,6 +33,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 _KINDS = "PNG, TIFF, JPEG and BMP images, grey, of 8 or 16 bits"
 _GREY_BITS = {"L": 8, "I;16": 16, "I;16B": 16, "I;16L": 16}
 _COLOUR = ("RGB", "RGBA", "LA", "P")
+_MOST_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,30 @@ def read_image(path: Path) -> tuple[Float32Array, ImageFormat]:
     FormatError
         It is no image, damaged, or of another kind.
     """
+    pixels, kind = read_pixels(path)
+    return pixels.astype(np.float32) * np.float32(1 / kind.white), kind
+
+
+def read_pixels(path: Path) -> tuple[Pixels, ImageFormat]:
+    """Read a grey image as it is stored; a colour image will do if all its channels are equal.
+
+    Parameters
+    ----------
+    path : Path
+        Image file.
+
+    Returns
+    -------
+    pixels : (H, W) uint8 or uint16
+        In the byte order of this computer.
+    format : ImageFormat
+        Of the file.
+
+    Raises
+    ------
+    FormatError
+        As for `read_image`.
+    """
     with _opened(path) as image:
         kind = _format(path, image)
         try:
@@ -93,7 +129,9 @@ def read_image(path: Path) -> tuple[Float32Array, ImageFormat]:
                 "was changed."
             )
         pixels = pixels[..., 0]
-    return pixels.astype(np.float32) * np.float32(1 / kind.white), kind
+    if kind.bits == 8:
+        return pixels.astype(np.uint8, copy=False), kind
+    return pixels.astype(np.uint16, copy=False), kind
 
 
 def write_image(path: Path, image: Float32Array, bits: int) -> None:
@@ -125,6 +163,24 @@ def write_image(path: Path, image: Float32Array, bits: int) -> None:
         raise
 
 
+def write_tiff(path: Path, pixels: npt.NDArray[np.uint16]) -> None:
+    """Write a grey TIFF file of 16 bits, as cameras' software does.
+
+    Parameters
+    ----------
+    path : Path
+        The file; one that exists is replaced.
+    pixels : (H, W) uint16
+        Stored as they are.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or fails otherwise.
+    """
+    Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint16)).save(path, format="tiff")
+
+
 def _opened(path: Path) -> Image.Image:
     try:
         return Image.open(path)
@@ -133,7 +189,16 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _format(path: Path, image: Image.Image) -> ImageFormat:
-    if getattr(image, "n_frames", 1) != 1:
+    if image.width * image.height > _MOST_PIXELS:
+        raise FormatError(
+            f"The image {path} has {image.width} x {image.height} px, more than any camera here: "
+            "it is damaged, or no frame. Nothing was changed."
+        )
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except Exception as error:  # readers of damaged files raise what they like
+        raise _unreadable(path, error) from error
+    if frames != 1:
         raise FormatError(
             f"The file {path} holds more than one image: write each into a file of its own. "
             "Nothing was changed."
