@@ -34,7 +34,13 @@ def devices(simulated_iocs: SimulatedIocs, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def instrument(devices: Any, simulated_iocs: SimulatedIocs, tmp_path: Path) -> Iterator[Instrument]:
     instrument = Instrument(
-        devices.RE, devices.dual, devices.shutter, devices.sample, tmp_path, simulated_iocs
+        devices.RE,
+        devices.dual,
+        devices.shutter,
+        devices.sample,
+        devices.mesh,
+        tmp_path,
+        simulated_iocs,
     )
     devices.dual.folder = tmp_path / "raw"
     for camera in (devices.dual.phantom, devices.dual.shimadzu):
@@ -44,6 +50,6 @@ def instrument(devices: Any, simulated_iocs: SimulatedIocs, tmp_path: Path) -> I
     )
     yield instrument
     devices.RE.unsubscribe(token)
-    for device in (devices.dual, devices.shutter, devices.sample):
+    for device in (devices.dual, devices.shutter, devices.sample, devices.mesh):
         device.wait_for_connection(timeout=LIMIT_S)
     instrument.no_faults()

@@ -48,6 +48,7 @@ class Instrument:
     dual: Any
     shutter: Any
     sample: Any
+    mesh: Any
     folder: Path
     iocs: SimulatedIocs
     documents: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -135,7 +136,7 @@ class Instrument:
         ioc.restart()
         # A search for a new name makes the client look for the lost ones now, not seconds later.
         EpicsSignalRO(f"XFSIM:NOBODY:{ioc.pid}", name="nobody").destroy()
-        for device in (self.dual, self.shutter, self.sample):
+        for device in (self.dual, self.shutter, self.sample, self.mesh):
             device.wait_for_connection(timeout=LIMIT_S)
 
     def no_faults(self) -> None:

@@ -32,6 +32,8 @@ class PhantomCamera(BurstCamera):
     aux1_pin_mode = Cpt(EpicsSignalWithRBV, "CAM:Aux1PinMode", string=True, kind=Kind.config)
     ext_sync_type = Cpt(EpicsSignalWithRBV, "CAM:ExtSyncType", string=True, kind=Kind.config)
     trigger_edge = Cpt(EpicsSignalWithRBV, "CAM:TriggerEdge", string=True, kind=Kind.config)
+    memory_frames = Cpt(EpicsSignalRO, "CAM:MaxFrameCount_RBV", kind=Kind.omitted)
+    download_speed = Cpt(EpicsSignalWithRBV, "CAM:DownloadSpeed", string=True, kind=Kind.omitted)
     state_bits = Cpt(EpicsSignalRO, "CAM:StateRaw", kind=Kind.omitted)
     stored_first = Cpt(EpicsSignalRO, "CAM:C1:FirstFrame_RBV", kind=Kind.omitted)
     stored_last = Cpt(EpicsSignalRO, "CAM:C1:LastFrame_RBV", kind=Kind.omitted)

@@ -21,6 +21,8 @@ class ShimadzuCamera(BurstCamera):
     exposure_ns = Cpt(EpicsSignalWithRBV, "CAM:ExposureTime", kind=Kind.config)
     record_frames = Cpt(EpicsSignalRO, "CAM:RecordFrames_RBV", kind=Kind.config)
     trigger_edge = Cpt(EpicsSignalWithRBV, "CAM:TriggerEdge", string=True, kind=Kind.config)
+    trigger_position = Cpt(EpicsSignalWithRBV, "CAM:TriggerPosition", kind=Kind.config)
+    camera_delay_ns = Cpt(EpicsSignalWithRBV, "CAM:TriggerDelay", kind=Kind.config)
     playback_rate_hz = Cpt(EpicsSignalWithRBV, "CAM:PlaybackRate", kind=Kind.config)
     bit_shift = Cpt(EpicsSignalRO, "CAM:BitShift_RBV", kind=Kind.config)
     arm_state = Cpt(EpicsSignalRO, "CAM:ArmState_RBV", string=True, kind=Kind.omitted)

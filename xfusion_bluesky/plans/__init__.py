@@ -1,6 +1,18 @@
 """Plans an operator runs."""
 
 from .acquisition import dark_flat, dual_burst
+from .calibration import calibrate, grid_calibration_scan
+from .preflight import preflight
 from .recovery import make_safe, recover
+from .registration import check_registration
 
-__all__ = ["dark_flat", "dual_burst", "make_safe", "recover"]
+__all__ = [
+    "calibrate",
+    "check_registration",
+    "dark_flat",
+    "dual_burst",
+    "grid_calibration_scan",
+    "make_safe",
+    "preflight",
+    "recover",
+]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from ophyd import EpicsMotor
+from ophyd import Device, EpicsMotor
 
 from ..devices.dual import DualCamera
-from ..devices.faults import DeviceFault
 from ..devices.shutter import Shutter
+from .calibrated import check_calibration, find_calibration
 from .safety import Plan, connected, shut_afterwards
+from .stages import Places, move
 
 SCALE = 4
-POSITION_TOLERANCE_MM = 0.1
-MOVE_LIMIT_S = 300.0
 
 
 def dual_burst(
@@ -47,9 +46,11 @@ def dual_burst(
     phantom_delay_ns, shimadzu_delay_ns : float
         Trigger delays after T0, in ns.
     dark_uid, flat_uid : str, optional
-        Runs of `dark_flat` to correct with; without them the reconstruction works on counts.
+        Runs of `dark_flat` to correct with. Default: those of the calibration; without either the
+        reconstruction works on counts.
     calibration_uid : str, optional
-        Calibration record; without one the run does not count as calibrated.
+        What `calibrate` returned; without it the run does not count as calibrated, and the cameras
+        are taken for perfectly aligned.
     md : dict, optional
         Sample metadata, for example ``{"sample_name": "wall 1"}``.
 
@@ -57,8 +58,18 @@ def dual_burst(
     -------
     str
         Uid of the run.
+
+    Raises
+    ------
+    CalibrationError
+        There is no such calibration, or it was made with other readout regions.
     """
     _check(bursts, hr_first, hr_last)
+    calibration = None
+    if calibration_uid is not None:
+        calibration = find_calibration(dual, calibration_uid)
+        dark_uid = dark_uid or calibration.uid_of("dark")
+        flat_uid = flat_uid or calibration.uid_of("flat")
     start = {
         "plan_name": "dual_burst",
         "purpose": "dual-burst",
@@ -71,7 +82,9 @@ def dual_burst(
 
     def inner() -> Plan:
         yield from connected(dual, shutter)
-        yield from _set_timing(dual, hr_first, hr_last, phantom_delay_ns, shimadzu_delay_ns)
+        if calibration is not None:
+            yield from check_calibration(dual, calibration)
+        yield from set_timing(dual, hr_first, hr_last, phantom_delay_ns, shimadzu_delay_ns)
         return (yield from run_of_bursts(dual, bursts, start, shutter, "Open"))
 
     return (yield from shut_afterwards(inner(), shutter))
@@ -112,25 +125,21 @@ def dark_flat(
         Uids of the dark and of the flat run.
     """
     _check(bursts, hr_first, hr_last)
-    before_mm: list[float] = []
+    places = Places([sample])
 
     def start(purpose: str) -> dict[str, Any]:
         return {"plan_name": "dark_flat", "purpose": purpose, "num_bursts": bursts, **(md or {})}
 
     def inner() -> Plan:
         yield from connected(dual, shutter, sample)
-        before_mm.append((yield from bps.rd(sample)))
-        yield from _set_timing(dual, hr_first, hr_last, 0.0, 0.0)
+        yield from places.remember()
+        yield from set_timing(dual, hr_first, hr_last, 0.0, 0.0)
         dark_uid = yield from run_of_bursts(dual, bursts, start("dark"), shutter, "Closed")
-        yield from _move(sample, sample_out_mm)
+        yield from move(sample, sample_out_mm)
         flat_uid = yield from run_of_bursts(dual, bursts, start("flat"), shutter, "Open")
         return dark_uid, flat_uid
 
-    def move_back() -> Plan:
-        for position_mm in before_mm:
-            yield from _move(sample, position_mm)
-
-    return (yield from bpp.finalize_wrapper(shut_afterwards(inner(), shutter), move_back))
+    return (yield from bpp.finalize_wrapper(shut_afterwards(inner(), shutter), places.restore))
 
 
 def run_of_bursts(
@@ -139,6 +148,10 @@ def run_of_bursts(
     start: dict[str, Any],
     shutter: Shutter | None = None,
     position: str = "Open",
+    *,
+    before: Callable[[int], Plan] | None = None,
+    after: Callable[[int], Plan] | None = None,
+    also: Sequence[Device] = (),
 ) -> Plan:
     """Take bursts as one run, one event a burst.
 
@@ -157,6 +170,10 @@ def run_of_bursts(
         Moved to `position` before each burst, because somebody else may have closed it.
     position : str
         ``"Open"`` or ``"Closed"``.
+    before, after : callable, optional
+        Make the plan that precedes, or follows, each burst, from its number (0, 1, ...).
+    also : sequence of Device
+        Read into the event of each burst.
 
     Returns
     -------
@@ -167,49 +184,49 @@ def run_of_bursts(
 
     def document() -> Plan:
         yield from bps.create("primary")
-        yield from bps.read(dual)
+        for device in (dual, *also):
+            yield from bps.read(device)
         yield from bps.save()
 
     def run() -> Plan:
-        for _ in range(bursts):
+        for number in range(bursts):
             yield from bps.checkpoint()
+            if before is not None:
+                yield from before(number)
             if shutter is not None:
                 yield from bps.mv(shutter, position)
             yield from bps.trigger(dual, wait=True)
             yield from bpp.rewindable_wrapper(document(), False)
+            if after is not None:
+                yield from bpp.rewindable_wrapper(after(number), False)
 
     yield from bps.mv(dual.planned_bursts, bursts)
     whole = bpp.run_wrapper(run(), md={**cameras, **start})
     return (yield from bpp.stage_wrapper(whole, [dual]))
 
 
-def _set_timing(
+def set_timing(
     dual: DualCamera,
     hr_first: int,
     hr_last: int,
-    phantom_delay_ns: float,
-    shimadzu_delay_ns: float,
+    phantom_delay_ns: float = 0.0,
+    shimadzu_delay_ns: float = 0.0,
 ) -> Plan:
+    """Say which Phantom frames to keep, and when the cameras are triggered after T0.
+
+    Parameters
+    ----------
+    dual : DualCamera
+        The pair of cameras, not staged.
+    hr_first, hr_last : int
+        Phantom frames to keep, counted from its trigger.
+    phantom_delay_ns, shimadzu_delay_ns : float
+        Trigger delays after T0, in ns.
+    """
     yield from bps.mv(dual.phantom.first_frame, hr_first, dual.phantom.last_frame, hr_last)
     yield from bps.abs_set(
         dual.delay_generator, {"a": phantom_delay_ns, "c": shimadzu_delay_ns}, wait=True
     )
-
-
-def _move(sample: EpicsMotor, position_mm: float) -> Plan:
-    # A motor that was stopped on its way also says "done", and one whose IOC died says nothing; a
-    # flat with the sample in is no flat.
-    with suppress(TimeoutError):
-        yield from bps.mv(sample, position_mm, timeout=MOVE_LIMIT_S)
-    reached_mm = yield from bps.rd(sample)
-    if abs(reached_mm - position_mm) > POSITION_TOLERANCE_MM:
-        raise DeviceFault(
-            "The sample stage is not where it was sent",
-            where=sample.prefix,
-            why=f"it is at {reached_mm:g} mm instead of {position_mm:g} mm",
-            action="look for a stop or a limit at the stage, then run the plan again",
-            data="runs taken so far are safe",
-        )
 
 
 def _check(bursts: int, hr_first: int, hr_last: int) -> None:
