@@ -12,9 +12,10 @@ from .configuration import Configuration
 
 if TYPE_CHECKING:
     from bluesky import RunEngine
-    from ophyd import EpicsMotor
+    from ophyd import Device, EpicsMotor
 
     from .devices.dual import DualCamera
+    from .devices.mesh import MeshStage
     from .devices.shutter import Shutter
 
 CONNECTION_LIMIT_S = 15.0
@@ -37,11 +38,18 @@ class Devices:
         Beam shutter.
     sample : EpicsMotor
         Stage that takes the sample out of the beam.
+    mesh : MeshStage or None
+        Stage of the calibration mesh, where the beamline has one.
     """
 
     dual: DualCamera
     shutter: Shutter
     sample: EpicsMotor
+    mesh: MeshStage | None
+
+    def all(self) -> tuple[Device, ...]:
+        """Return the devices that this beamline has."""
+        return (self.dual, self.shutter, self.sample, *([] if self.mesh is None else [self.mesh]))
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Beamline:
     ----------
     RE : RunEngine
         With the reconstruction callback subscribed; plans return their result.
-    dual, shutter, sample
+    dual, shutter, sample, mesh
         As in `Devices`.
     configuration : Configuration
         Which it was made from.
@@ -62,6 +70,7 @@ class Beamline:
     dual: DualCamera
     shutter: Shutter
     sample: EpicsMotor
+    mesh: MeshStage | None
     configuration: Configuration
     _catalogs: list[Catalog] = field(default_factory=list, repr=False, compare=False)
 
@@ -102,6 +111,7 @@ def make_devices(configuration: Configuration) -> Devices:
 
     from .devices.delay_generator import DelayGenerator
     from .devices.dual import DualCamera
+    from .devices.mesh import MeshStage
     from .devices.phantom import PhantomCamera
     from .devices.shimadzu import ShimadzuCamera
     from .devices.shutter import Shutter
@@ -116,7 +126,8 @@ def make_devices(configuration: Configuration) -> Devices:
     )
     shutter = Shutter(prefixes.shutter, name="shutter")
     sample = ophyd.EpicsMotor(prefixes.sample, name="sample", labels={"motors"})
-    return Devices(dual, shutter, sample)
+    mesh = MeshStage(prefixes.mesh, name="mesh") if prefixes.mesh else None
+    return Devices(dual, shutter, sample, mesh)
 
 
 def connect_beamline(
@@ -143,7 +154,7 @@ def connect_beamline(
     from .processing.callback import ReconstructionCallback
 
     devices = make_devices(configuration)
-    for device in (devices.dual, devices.shutter, devices.sample):
+    for device in devices.all():
         try:
             device.wait_for_connection(timeout=limit_s)
         except TimeoutError as error:
@@ -155,7 +166,9 @@ def connect_beamline(
             ) from error
     engine = RunEngine({}, call_returns_result=True)
     engine.subscribe(ReconstructionCallback(configuration.folders.journal))
-    return Beamline(engine, devices.dual, devices.shutter, devices.sample, configuration)
+    return Beamline(
+        engine, devices.dual, devices.shutter, devices.sample, devices.mesh, configuration
+    )
 
 
 def _first(reason: str) -> str:

@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -55,8 +55,13 @@ def _pv_prefix(prefix: str) -> str:
     return prefix
 
 
+def _pv_prefix_or_none(prefix: str) -> str:
+    return prefix and _pv_prefix(prefix)
+
+
 _Folder = Annotated[Path, AfterValidator(_nameable)]
 _Unset = BeforeValidator(_unset_when_empty)
+_OptionalPrefix = Annotated[str, AfterValidator(_pv_prefix_or_none)]
 _Address = Annotated[str | None, _Unset, AfterValidator(_web_address)]
 _Prefix = Annotated[str, AfterValidator(_pv_prefix)]
 
@@ -137,15 +142,30 @@ class Devices(_Section):
     delay_generator: _Prefix = Field("XFSIM:DG645:", description="DG645 that triggers both cameras")
     shutter: _Prefix = Field("XFSIM:SHUTTER:", description="beam shutter")
     sample: _Prefix = Field("XFSIM:SAMPLE:X", description="motor record of the sample stage")
+    mesh: _OptionalPrefix = Field(
+        "XFSIM:MESH:", description="stage of the calibration mesh, before X, Y and ROT; '' for none"
+    )
 
     @model_validator(mode="after")
     def _all_different(self) -> Devices:
         names: dict[str, str] = {}
         for name, prefix in self:
-            if prefix in names:
+            if prefix and prefix in names:
                 raise ValueError(f"{names[prefix]} and {name} have the same prefix {prefix}")
             names[prefix] = name
         return self
+
+
+class Beam(_Section):
+    """What `preflight` is to know of the beam and the scintillator."""
+
+    pulse_period_ns: float = Field(
+        0.0, ge=0, description="from pulse to pulse of the ring; 0: taken as continuous"
+    )
+    pulse_width_ns: float = Field(0.1, gt=0, description="length of a pulse")
+    scintillator: str = Field(
+        "LuAG", description="LuAG, YAG, LYSO, or its decay time in ns, as text"
+    )
 
 
 class Reconstruction(_Section):
@@ -155,8 +175,15 @@ class Reconstruction(_Section):
     parameters: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="parameters of a backend, by id"
     )
+    traversal: Literal["continuous", "double"] = Field(
+        "continuous",
+        description="continuous: every LR frame is made; double: every HR frame at the time of an "
+        "LR frame, which is held out and compared with",
+    )
     fallback: str = Field("", description="backend that answers when another one fails")
-    deadline_s: float = Field(600.0, gt=0, description="limit of one reconstruction, then killed")
+    deadline_s: float = Field(
+        600.0, gt=0, description="longest wait for each frame of a backend, then killed"
+    )
     memory_limit_mb: int = Field(
         0,
         ge=0,
@@ -214,6 +241,7 @@ class Configuration(_Section):
     folders: Folders = Folders()
     tiled: Tiled = Tiled()
     devices: Devices = Devices()
+    beam: Beam = Beam()
     reconstruction: Reconstruction = Reconstruction()
     plugins: Plugins = Plugins()
 

@@ -82,6 +82,7 @@ def namespace(beamline: Beamline) -> dict[str, Any]:
         "delay_generator": dual.delay_generator,
         "shutter": beamline.shutter,
         "sample": beamline.sample,
+        "mesh": beamline.mesh,
         **{name: getattr(plans, name) for name in plans.__all__},
         "bp": bluesky.plans,
         "bps": bluesky.plan_stubs,
@@ -96,6 +97,7 @@ def banner(beamline: Beamline) -> str:
     simulation = Simulation.running(folders.state)
     iocs = f"simulated, process {simulation.pid}" if simulation else "connected"
     service = ServiceProcess.running(folders.state)
+    mesh = "" if beamline.mesh is None else ", mesh"
     works = f"process {service.pid}" if service else "not running; runs wait in the journal"
     return "\n".join(
         [
@@ -103,7 +105,7 @@ def banner(beamline: Beamline) -> str:
             f"  IOCs     {iocs}",
             f"  Tiled    {_tiled(beamline)}",
             f"  service  {works}",
-            "  devices  dual (phantom, shimadzu, delay_generator), shutter, sample",
+            f"  devices  dual (phantom, shimadzu, delay_generator), shutter, sample{mesh}",
             f"  plans    {', '.join(plans.__all__)}; Bluesky's own in bp and bps",
             "  others   RE, catalog, bec, beamline, and %wa, which lists the devices",
             "Type first:  RE(dual_burst(dual, shutter))",

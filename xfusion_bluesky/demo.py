@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from .calibration.record import CalibrationRecord
 from .catalog import Catalog, connect
 from .configuration import FILE_NAME, Configuration, ConfigurationError, template
 from .simulation import Simulation
@@ -29,6 +30,10 @@ class DemoResult:
     ----------
     raw_uid : str
         The dual-burst run.
+    calibration_uid : str
+        The calibration that it was fused with.
+    calibration : CalibrationRecord
+        Its record.
     scores : tuple of Score
         All reconstructions of it.
     first_fused_s : float
@@ -40,6 +45,8 @@ class DemoResult:
     """
 
     raw_uid: str
+    calibration_uid: str
+    calibration: CalibrationRecord
     scores: tuple[Score, ...]
     first_fused_s: float
     picture: Path
@@ -89,13 +96,18 @@ def demonstration(folder: Path, *, keep: bool) -> Iterator[DemoResult]:
         os.environ.update(simulation.environment)
 
         from .beamline import connect_beamline
-        from .plans import dark_flat, dual_burst
+        from .plans import calibrate, dual_burst
 
         beamline = connect_beamline(configuration)
         catalog = Catalog(connect(uri=server.uri, api_key=server.api_key))
         running.callback(catalog.close)
-        dark_uid, flat_uid = beamline.RE(
-            dark_flat(beamline.dual, beamline.shutter, beamline.sample)
+        if beamline.mesh is None:
+            raise ConfigurationError(
+                f"{file} names no mesh stage ([devices] mesh), and the demonstration calibrates "
+                "with one. Choose another folder with --folder."
+            )
+        calibration_uid = beamline.RE(
+            calibrate(beamline.dual, beamline.shutter, beamline.sample, beamline.mesh)
         ).plan_result
         watch = _FirstFrame(server)
         token = beamline.RE.subscribe(watch.on_event, "event")
@@ -106,8 +118,7 @@ def demonstration(folder: Path, *, keep: bool) -> Iterator[DemoResult]:
                 beamline.shutter,
                 bursts=BURSTS,
                 hr_last=HR_LAST,
-                dark_uid=dark_uid,
-                flat_uid=flat_uid,
+                calibration_uid=calibration_uid,
                 md={"sample_name": "laser powder bed fusion wall"},
             )
         ).plan_result
@@ -118,7 +129,16 @@ def demonstration(folder: Path, *, keep: bool) -> Iterator[DemoResult]:
         scores = tuple(each.score for each in reconstructions)
         finder = BurstFinder(folders, lambda: nullcontext(catalog))
         picture, movie = save_report(finder, best_last(reconstructions), folder)
-        yield DemoResult(raw_uid, scores, watch.seconds(), picture, movie, server.web_uri)
+        yield DemoResult(
+            raw_uid,
+            calibration_uid,
+            CalibrationRecord.load(CalibrationRecord.file(folders.raw, calibration_uid)),
+            scores,
+            watch.seconds(),
+            picture,
+            movie,
+            server.web_uri,
+        )
 
 
 class _FirstFrame:

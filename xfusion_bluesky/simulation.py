@@ -39,7 +39,7 @@ class Simulation:
         from xfusion_simulators.launch import SimulatedBeamline
 
         state.mkdir(parents=True, exist_ok=True)
-        config = BeamlineConfig(memory_folder=state / "camera-memory")
+        config = BeamlineConfig.realistic(memory_folder=state / "camera-memory")
         beamline = SimulatedBeamline.start(config, log=state / "sim.log", detached=True)
         simulation = cls(beamline.pid, dict(beamline.environment))
         text = json.dumps({"pid": simulation.pid, "environment": simulation.environment})

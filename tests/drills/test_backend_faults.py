@@ -69,8 +69,6 @@ class Line:
         """Return the stop document of a reconstruction by the faulty backend."""
         (uid,) = self.engine.submit(
             burst or self.burst(),
-            None,
-            None,
             backends={"faulty": {"fault": fault, **parameters}},
         )
         return self.stop_of(uid)
@@ -152,6 +150,13 @@ FLUSHED = ("raise", "raise unspeakable", "raise surrogate", "sys.exit", "shape",
 FLUSHED += ("nan", "few")
 
 
+def test_the_deadline_is_for_a_frame_and_not_for_the_burst(faulty):
+    stop = faulty.reconstruct("none", pause_s=DEADLINE_S / 4)
+    assert stop["exit_status"] == "success"
+    assert N * DEADLINE_S / 4 > DEADLINE_S
+    assert stop["frames"]["made"] == N
+
+
 def test_printing_100_mb_fills_no_disk_and_stops_nothing(faulty):
     stop = faulty.reconstruct("print")
     assert stop["exit_status"] == "success"
@@ -184,8 +189,7 @@ def test_what_a_backend_leaves_behind_is_dead(faulty, fault, tmp_path):
 def test_the_same_backend_with_other_parameters_keeps_its_own_files(faulty):
     burst = faulty.burst()
     uids = [
-        faulty.engine.submit(burst, None, None, backends={"faulty": {"number": number}})[0]
-        for number in (1, 2)
+        faulty.engine.submit(burst, backends={"faulty": {"number": number}})[0] for number in (1, 2)
     ]
     files = {
         document["uri"]
@@ -194,20 +198,20 @@ def test_the_same_backend_with_other_parameters_keeps_its_own_files(faulty):
         if name == "stream_resource"
     }
     assert len(files) == 2 * 3
-    again = faulty.engine.submit(burst, None, None, backends={"faulty": {"number": 1}})
+    again = faulty.engine.submit(burst, backends={"faulty": {"number": 1}})
     assert again == uids[:1]
 
 
 def test_a_backend_nobody_offers_is_refused_with_a_near_miss(faulty):
     with pytest.raises(UnknownBackendError, match="did you mean 'faulty'"):
-        faulty.engine.submit(faulty.burst(), None, None, backends={"faulti": {}, "faulty": {}})
+        faulty.engine.submit(faulty.burst(), backends={"faulti": {}, "faulty": {}})
 
 
 def test_the_fallback_answers_and_a_backend_that_keeps_dying_is_set_aside(plugin, tmp_path):
     text = "fallback = 'bicubic'\nset_aside_after = 2\n[reconstruction.parameters.faulty]\n"
     with line(tmp_path, text + "fault = 'segfault'\n") as one:
         bursts = [one.burst() for _ in range(4)]
-        failed = [one.engine.submit(burst, None, None)[0] for burst in bursts]
+        failed = [one.engine.submit(burst)[0] for burst in bursts]
         for burst, uid in zip(bursts, failed, strict=True):
             stop = one.stop_of(uid)
             assert stop["exit_status"] == "fail"
@@ -221,16 +225,16 @@ def test_the_fallback_answers_and_a_backend_that_keeps_dying_is_set_aside(plugin
         assert ["set aside" in reason for reason in reasons] == [False, False, True, True]
 
         # A later answer by the fallback is the one that is there; asked for again, it is tried.
-        (again,) = one.engine.submit(bursts[3], None, None, retry=True)
+        (again,) = one.engine.submit(bursts[3], retry=True)
         stop = one.stop_of(again)
         assert "SIGSEGV" in stop["reason"]
         assert stop["fallback_uid"] == one.stop_of(failed[3])["fallback_uid"]
         # With other parameters the backend is as good as any.
-        (other,) = one.engine.submit(bursts[0], None, None, backends={"faulty": {}})
+        (other,) = one.engine.submit(bursts[0], backends={"faulty": {}})
         assert one.stop_of(other)["exit_status"] == "success"
 
         # When the fallback fails as well, that is all.
-        (lost,) = one.engine.submit(one.burst(lr_file_exists=False), None, None, retry=True)
+        (lost,) = one.engine.submit(one.burst(lr_file_exists=False), retry=True)
         stop = one.stop_of(one.stop_of(lost)["fallback_uid"])
         assert stop["exit_status"] == "fail"
         assert "fallback_uid" not in stop
@@ -242,8 +246,8 @@ def test_what_had_not_begun_when_the_engine_ended_begins_under_the_same_uid(plug
         # One hangs, the second waits for it, and never begins.
         burst = one.burst()
         backends = {"faulty": {"fault": "hang"}}
-        (hangs,) = one.engine.submit(burst, None, None, backends=backends)
-        (waits,) = one.engine.submit(one.burst(), None, None, backends={"faulty": {}})
+        (hangs,) = one.engine.submit(burst, backends=backends)
+        (waits,) = one.engine.submit(one.burst(), backends={"faulty": {}})
         second = [r for r in one.ledger.running() if r.uid == waits]
         end = time.monotonic() + LIMIT_S
         folder = one.configuration.folders.journal
@@ -256,9 +260,9 @@ def test_what_had_not_begun_when_the_engine_ended_begins_under_the_same_uid(plug
             one.ledger.end(entry.uid, "abort")
     with line(tmp_path) as one:
         (raw,) = bursts_of(read_journal(journal_path(folder, second[0].raw_uid)))
-        assert one.engine.submit(raw, None, None, backends={"faulty": {}}) == [waits]
+        assert one.engine.submit(raw, backends={"faulty": {}}) == [waits]
         assert one.stop_of(waits)["exit_status"] == "success"
-        (retried,) = one.engine.submit(burst, None, None, backends=backends)
+        (retried,) = one.engine.submit(burst, backends=backends)
         assert retried != hangs
 
 

@@ -279,7 +279,8 @@ with beam, cameras:
     devices = connect_beamline(Configuration().located(folder))
     RE, dual, shutter = devices.RE, devices.dual, devices.shutter
     dual.folder = small / "raw"
-    instrument = Instrument(RE, dual, shutter, devices.sample, folder, SimulatedIocs(beam, cameras))
+    iocs = SimulatedIocs(beam, cameras)
+    instrument = Instrument(RE, dual, shutter, devices.sample, devices.mesh, folder, iocs)
     RE.subscribe(lambda name, document: instrument.documents.append((name, document)))
     outcome = {}
 

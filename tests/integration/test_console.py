@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -54,6 +55,15 @@ print(sorted(catalog.raw) is not None, delay_generator.name, sample.name, bec, d
     found = re.search(f"taken {UID}", result.stdout)
     assert found is not None
     assert wait_for_reconstructions(home / "state", found[1], 1, 60)
+
+
+def test_preflight_reads_the_settings_of_the_running_beamline(home: Path) -> None:
+    result = run_command(home, "preflight", "--json", "--hr-last", "400")
+    assert result.returncode == 0, result.stdout + result.stderr
+    answer = json.loads(result.stdout)
+    assert answer["settings"]["phantom"]["period_ns"] == pytest.approx(20_000)
+    assert answer["settings"]["phantom"]["memory_frames"] == 1024
+    assert answer["settings"]["phantom"]["last"] == 400
 
 
 def test_at_the_prompt_there_is_a_banner_and_everything_in_it_works(home: Path) -> None:

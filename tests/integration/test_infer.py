@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +108,10 @@ def test_images_and_scores_are_those_of_xfusion(disc: Path) -> None:
         assert float(row["psnr"]) == pytest.approx(psnr_xfusion(made, truth), abs=1e-6)
         if row["mask"] == "0":
             assert float(row["psnr_db"]) == pytest.approx(float(row["psnr"]), abs=0.2)
-        assert float(row["t-1 hi"]) + float(row["t+1 hi"]) + float(row["t lo"]) == pytest.approx(1)
-        assert row["t-1 lo"] == row["t+1 lo"] == ""
+        shares = [float(row[f"attention_{side}"]) for side in ("before", "after", "neither")]
+        assert sum(shares) == pytest.approx(1)
+        # Raw scores are something that only XFusion's networks have.
+        assert not any(row[name] for name in XFUSION_COLUMNS[5:-1])
 
     record = json.loads((results / "inference.json").read_text())
     assert record["status"] == "success"
@@ -137,7 +140,7 @@ def test_lr_frames_further_apart_noise_and_parameters(disc: Path, tmp_path: Path
     noisy = table(output / f"error_{name}.csv")
     # The runs make 2, 4, .. and then 1, 3, ..; the file is in order.
     assert [int(row["index"]) for row in noisy] == list(range(1, N))
-    assert noisy[0]["t-1 hi"] in ("", "0.0")
+    assert noisy[0]["attention_before"] in ("", "0.0")
     record = json.loads((output / "inference.json").read_text())
     assert (record["blank_photons"], record["lr_separation"]) == (1000.0, 2)
 
@@ -264,7 +267,7 @@ def test_what_cannot_be_asked_for_is_refused(disc: Path, arguments: list[str], w
     [
         ("raise", "ValueError: first line second line"),
         ("segfault", "ended with signal SIGSEGV"),
-        ("hang", "nothing came for 3 s (deadline_s)"),
+        ("hang", "nothing came for 8 s (deadline_s)"),
         ("nan", "broke its contract at LR frame 3"),
         ("garbage", "said nonsense"),
     ],
@@ -272,7 +275,7 @@ def test_what_cannot_be_asked_for_is_refused(disc: Path, arguments: list[str], w
 def test_a_backend_that_fails_costs_the_frames_that_were_to_come(
     disc: Path, fault: str, words: str
 ) -> None:
-    Path("xfusion.toml").write_text("[reconstruction]\ndeadline_s = 3.0\n")
+    Path("xfusion.toml").write_text("[reconstruction]\ndeadline_s = 8.0\n")
 
     ended = infer(disc, "faulty", "--set", f"fault={fault}", "--hr-separation", "4")
 
@@ -305,6 +308,8 @@ def test_an_interruption_keeps_what_was_made_and_leaves_no_process(disc: Path) -
         [sys.executable, "-m", "xfusion_bluesky.cli", *command, "--hr-separation", "4"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # What runs these tests in the background may have them ignore interruptions.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     name = "faulty_stf_lr_r_1_hr_d_4_b0_0"
     file = disc / name / f"error_{name}.csv"

@@ -16,6 +16,7 @@ import pytest
 from xfusion_bluesky.backends.registry import Registry
 from xfusion_bluesky.catalog import Catalog, connect
 from xfusion_bluesky.configuration import Configuration
+from xfusion_bluesky.documents.corrections import Corrections
 from xfusion_bluesky.documents.journal import journal_path, read_journal
 from xfusion_bluesky.documents.raw import bursts_of
 from xfusion_bluesky.documents.sequence import burst_sequence
@@ -136,12 +137,12 @@ def test_two_bursts_give_two_processed_runs_a_backend_equal_to_what_it_yields(
     def bursts(uid: str) -> list[Any]:
         return bursts_of(read_journal(journal_path(journal, uid)))
 
-    dark, flat = bursts(dark_uid)[0], bursts(flat_uid)[0]
+    corrections = Corrections(tuple(bursts(dark_uid)), tuple(bursts(flat_uid)))
     registry = Registry.discover()
     for run in runs:
         start = run.metadata["start"]
         burst = bursts(raw_uid)[start["raw_seq_num"] - 1]
-        with burst_sequence(burst, dark, flat) as sequence:
+        with burst_sequence(burst, corrections) as sequence:
             backend = registry.create(start["backend"]["id"])
             expected = [f.image for f in backend.reconstruct(sequence, range(sequence.n_lr))]
         np.testing.assert_array_equal(run["fused"]["fused"].read(), expected)

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from calibration_records import record
 from command_line import Ended, refused, type_command
 from event_model import compose_run
 from faulty_backend import install
-from synthetic_runs import N, emit_run, references_and_burst
+from reference_networks import save
+from synthetic_runs import HR, LR, N, emit_run, references_and_burst
+from xfusion_edvr.network import EDVR, EDVRSize
 
 from xfusion_bluesky.backends.registry import Registry
+from xfusion_bluesky.calibration.record import CalibrationRecord
 from xfusion_bluesky.catalog import Catalog, connect
 from xfusion_bluesky.configuration import Configuration, Folders
 from xfusion_bluesky.documents.journal import journal_path
 from xfusion_bluesky.documents.raw import Burst
 from xfusion_bluesky.documents.sequence import burst_sequence
+from xfusion_bluesky.nn.encoder import AlignmentSize
 from xfusion_bluesky.processing.bursts import BurstFinder, BurstNotFound
 from xfusion_bluesky.processing.callback import ReconstructionCallback
 from xfusion_bluesky.processing.child import is_alive
@@ -116,7 +123,7 @@ def wait_until(condition: Any) -> None:
 
 
 def fused(backend: str, burst: Burst, finder: BurstFinder) -> np.ndarray:
-    with burst_sequence(burst, *finder.references(burst)) as sequence:
+    with burst_sequence(burst, finder.corrections(burst)) as sequence:
         made = Registry.discover().create(backend).reconstruct(sequence, range(N))
         return np.stack([frame.image for frame in made])
 
@@ -186,6 +193,33 @@ def test_the_same_twice_makes_one_result(home: Home) -> None:
     for run in home.runs("linear"):
         (burst,) = bursts.find(home.raw_uid, [run.metadata["start"]["raw_seq_num"]])
         np.testing.assert_array_equal(run["fused"]["fused"].read(), fused("linear", burst, bursts))
+
+
+@pytest.mark.usefixtures("service")
+def test_a_network_runs_with_the_weights_it_is_given(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = EDVRSize(features=4, alignment=AlignmentSize(1, 1), reconstruct_blocks=1)
+    save(EDVR(small), tmp_path / "net_g_latest.pth")
+    monkeypatch.chdir(tmp_path)
+    given = ["--backend", "edvr-stf", "--weights", "net_g_latest.pth", "--burst", "1"]
+
+    ended = home.type("reprocess", home.raw_uid, *given)
+
+    assert (ended.code, ended.err) == (0, "")
+    # The parameters take a second line.
+    assert ended.rows[0][1:5] == ["1", "edvr-stf", "success", "5"]
+    (run,) = home.runs("edvr-stf")
+    sha256 = hashlib.sha256((tmp_path / "net_g_latest.pth").read_bytes()).hexdigest()
+    assert run.metadata["start"]["parameters"]["sha256"] == sha256
+    assert run.metadata["start"]["backend"]["weights"] == sha256
+    assert np.isfinite(run["fused"]["fused"].read()).all()
+    save(EDVR(replace(small, features=8)), tmp_path / "net_g_latest.pth")
+    assert home.type("reprocess", home.raw_uid, *given).code == 0
+    assert len(home.runs("edvr-stf")) == 2
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "net_g_latest.pth").read_bytes()[:999])
+    given[3] = "cut.pth"
+    refused(home.type("reprocess", home.raw_uid, *given), "cut.pth", "damaged or cut short")
 
 
 def test_frames_that_are_not_on_this_machine_come_from_tiled(home: Home, tmp_path: Path) -> None:
@@ -261,11 +295,7 @@ def test_a_calibration_makes_another_result(home: Home) -> None:
         "reprocess", home.raw_uid, "--backend", "bicubic", "--calibration", home.raw_uid
     )
     refused(wrong, "is no calibration")
-    run = compose_run(metadata={"analysis_stage": "calibration", "plan_name": "calibrate"})
-    write = home.catalog.writer(home.catalog.processed)
-    write("start", run.start_doc)
-    write("stop", run.compose_stop())
-    uid = run.start_doc["uid"]
+    uid = calibration_run(home, record(LR, HR))
     ended = home.type(
         "reprocess", home.raw_uid, "--backend", "bicubic", "--calibration", uid[:8], "--burst", "1"
     )
@@ -274,7 +304,100 @@ def test_a_calibration_makes_another_result(home: Home) -> None:
     first = [start for start in starts if start["raw_seq_num"] == 1]
     assert len({start["reconstruction_key"] for start in first}) == 2
     assert [uid in start["parent_uids"] for start in first].count(True) == 1
+    assert [start["calibration_uid"] for start in first].count(uid) == 1
     assert "(calibration)" in home.type("runs", "--processed").out
+
+
+def calibration_run(home: Home, made: CalibrationRecord) -> str:
+    """Store a calibration as its plan does, but in Tiled alone."""
+    metadata = {"analysis_stage": "calibration", "plan_name": "calibrate"}
+    run = compose_run(metadata={**metadata, "calibration": made.model_dump(mode="json")})
+    write = home.catalog.writer(home.catalog.processed)
+    write("start", run.start_doc)
+    write("stop", run.compose_stop())
+    return str(run.start_doc["uid"])
+
+
+@pytest.mark.usefixtures("service")
+def test_a_calibration_shifts_map_and_clock(home: Home, tmp_path: Path) -> None:
+    old = datetime.now(UTC) - timedelta(days=3)
+    moved = ((4.0, 0.0, 1.5), (0.0, 4.0, 9.5))
+    uid = calibration_run(home, record(LR, HR, moved, offset_ns=-250.0, made_utc=old))
+    arguments = ("reprocess", home.raw_uid, "--backend", "linear-bp", "--calibration", uid)
+    ended = home.type(*arguments, "--burst", "2")
+    assert (ended.code, ended.err) == (0, "")
+    (run,) = (each for each in home.runs("linear-bp") if each.start["calibration_uid"] == uid)
+    # Two LR columns lie outside of the HR frame now.
+    assert run["fused"]["fused"].shape == (N, 32, 32)
+    assert list(run["fused"]["time_ns"].read()) == [250.0 + 1000 * i for i in range(N)]
+    assert run.metadata["stop"]["quality"]["psnr_db"] > 0
+    (flag,) = (each for each in run.metadata["stop"]["flags"] if each["name"] == "old-calibration")
+    assert "72.0 h before the burst" in flag["reason"]
+    finder = BurstFinder(home.folders, lambda: nullcontext(home.catalog))
+    (burst,) = finder.find(home.raw_uid, [2])
+    named = replace(burst, start={**burst.start, "calibration_uid": uid})
+    np.testing.assert_array_equal(run["fused"]["fused"].read(), fused("linear-bp", named, finder))
+
+    shown = home.type("show", run.start["uid"], "--output", str(tmp_path))
+    assert (shown.code, shown.err) == (0, "")
+
+
+@pytest.mark.usefixtures("service")
+def test_a_calibration_that_does_not_fit_fails_and_one_that_is_damaged_is_refused(
+    home: Home,
+) -> None:
+    arguments = ("reprocess", home.raw_uid, "--backend", "hold", "--calibration")
+    uid = calibration_run(home, record((4, 4), (16, 16)))
+    ended = home.type(*arguments, uid, "--burst", "1")
+    assert ended.code == 1
+    assert "The calibration does not fit: LR frames are 8 x 10 pixels" in ended.out
+
+    uid = calibration_run(home, record(LR, HR))
+    file = CalibrationRecord.file(home.folders.raw, uid)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('{"schema_version": 1')
+    refused(home.type(*arguments, uid, "--burst", "1"), uid, "is no calibration record")
+    file.write_text(record(LR, HR, ((4, 0, 1.5), (0, 4, 5.5))).model_dump_json())
+    assert home.type(*arguments, uid, "--burst", "1").code == 0
+    (run,) = (each for each in home.runs("hold") if each.start["calibration_uid"] == uid)
+    assert run["fused"]["fused"].shape == (N, 32, 36)
+    file.unlink()
+
+
+@pytest.mark.usefixtures("service")
+def test_double_holds_every_hr_frame_out(home: Home, tmp_path: Path) -> None:
+    uid = calibration_run(home, record(LR, HR, offset_ns=-500.0))
+    arguments = ("--burst", "1", "--calibration", uid, "--traverse", "double")
+    ended = home.type("reprocess", home.raw_uid, "--backend", "linear", *arguments)
+    assert (ended.code, ended.err) == (0, "")
+    (run,) = (each for each in home.runs("linear") if each.start["traversal"] == "double")
+    assert run.start["num_frames"] == N
+    table = run["fused"].read()
+    assert list(table["lr_index"].values) == list(table["hr_index"].values) == list(range(N))
+    assert list(table["tau"].values) == [1.0, 0.5, 0.5, 0.5, 0.0]
+    one_sided = ["one-sided" in flags for flags in table["flags"].values]
+    assert one_sided == [True, False, False, False, True]
+    # Frames of HR, in time, are independent noise here: no answer is given away.
+    assert np.isfinite(table["psnr_db"].values).all()
+    assert (table["psnr_db"].values < 20).all()
+    assert "held_out_psnr_db" not in run.metadata["stop"]["quality"]
+
+    finder = BurstFinder(home.folders, lambda: nullcontext(home.catalog))
+    (burst,) = finder.find(home.raw_uid, [1])
+    named = replace(burst, start={**burst.start, "calibration_uid": uid})
+    with burst_sequence(named, finder.corrections(named)) as sequence:
+        between = 0.5 * (sequence.hr(1) + sequence.hr(3))
+        np.testing.assert_allclose(run["fused"]["fused"].read()[2], between, atol=1e-6)
+
+    shown = home.type("show", run.start["uid"], "--output", str(tmp_path))
+    assert (shown.code, shown.err) == (0, "")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".mp4"}
+    again = home.type("reprocess", home.raw_uid, "--backend", "linear", *arguments, "--no-wait")
+    assert again.out.split() == [run.start["uid"]]
+    refused(
+        home.type("reprocess", home.raw_uid, "--backend", "linear", "--traverse", "twice"),
+        "continuous, double",
+    )
 
 
 @pytest.mark.usefixtures("service")
@@ -323,6 +446,8 @@ def test_compare_ranks_what_there_is(home: Home, tmp_path: Path) -> None:
         (["RUN", "--backend", "linaer"], ["did you mean 'linear'?"]),
         (["RUN", "--backend", "linear", "--set", "power"], ["KEY=VALUE"]),
         (["RUN", "--backend", "linear", "--set", "power=2"], ["power", "accepts"]),
+        (["RUN", "--backend", "edvr-stf"], ["--weights FILE"]),
+        (["RUN", "--backend", "edvr-stf", "--weights", "none.pth"], ["none.pth cannot be read"]),
         (["RUN", "--backend", "linear", "--burst", "9"], ["no complete burst 9"]),
         (["RUN", "--backend", "linear", "--calibration", "../x"], ["No run '../x'"]),
     ],

@@ -13,6 +13,7 @@ from xfusion_bluesky.backends.registry import Registry
 from xfusion_bluesky.backends.runner import checked_frames
 from xfusion_bluesky.catalog import Catalog, connect
 from xfusion_bluesky.configuration import Configuration
+from xfusion_bluesky.documents.corrections import Corrections
 from xfusion_bluesky.documents.journal import journal_path, read_journal
 from xfusion_bluesky.documents.raw import bursts_of
 from xfusion_bluesky.documents.sequence import burst_sequence
@@ -56,16 +57,18 @@ def test_every_burst_is_reconstructed_once_and_shown_as_the_backend_made_it(home
     assert len(runs) == 4
     bursts = bursts_of(read_journal(journal_path(folders.journal, raw_uid)))
     start = bursts[0].start
-    dark, flat = (
-        bursts_of(read_journal(journal_path(folders.journal, start[key])))[0]
-        for key in ("dark_uid", "flat_uid")
+    corrections = Corrections(
+        *(
+            tuple(bursts_of(read_journal(journal_path(folders.journal, start[key]))))
+            for key in ("dark_uid", "flat_uid")
+        )
     )
     registry = Registry.discover()
     for run in runs:
         start, stop = run.metadata["start"], run.metadata["stop"]
         assert stop["exit_status"] == "success", stop
         assert start["scan_id"] == 7
-        with burst_sequence(bursts[start["raw_seq_num"] - 1], dark, flat) as sequence:
+        with burst_sequence(bursts[start["raw_seq_num"] - 1], corrections) as sequence:
             backend = registry.create(start["backend"]["id"])
             frames = [t.frame for t in checked_frames(backend, sequence, range(N))]
         stream = run["fused"]

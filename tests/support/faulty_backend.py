@@ -67,6 +67,7 @@ class Faulty:
     fault: str = "none"
     folder: str = ""
     number: int = 0
+    pause_s: float = 0.0
 
     info = BackendInfo(id="faulty", version="1", summary="misbehaves", needs_hr=False)
 
@@ -86,6 +87,7 @@ class Faulty:
                         target = 0
                     case "few":
                         return
+            time.sleep(self.pause_s)
             yield FusedFrame(target, np.full(shape, value, dtype=dtype))
         if self.fault == "many":
             yield FusedFrame(target, np.full(shape, value, dtype=dtype))

@@ -38,6 +38,7 @@ def test_imports_only_go_down() -> None:
         "xfusion_bluesky.configuration",
         "xfusion_bluesky.documents.journal",
         "xfusion_bluesky.fusion.sequence",
+        "xfusion_bluesky.preflight.examination",
     ],
 )
 def test_import_needs_no_control_system_catalogue_or_network(module: str) -> None:

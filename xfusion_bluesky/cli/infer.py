@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,48 +16,79 @@ from ..configuration import ConfigurationError
 from .installation import (
     DEFAULT_CONFIG,
     ConfigOption,
+    WeightsOption,
     console,
     load_configuration,
     parameters_of,
+    weights_of,
 )
 
 if TYPE_CHECKING:
     from ..configuration import Configuration
-    from ..inference.jobs import InferenceJob
+    from ..inference.frame_set import FrameSet
+    from ..inference.jobs import ActualJob, VirtualJob
     from ..inference.run import Outcome
-    from ..inference.virtual_set import VirtualSet
 
 _MODES = ("continuous", "double")
 _MOST_PHOTONS = 1e15
 
 
 def infer_command(
-    virtual: Annotated[
-        Path, typer.Option(metavar="DIR", help="XFusion's folder of a virtual experiment.")
-    ],
     backend: Annotated[str, typer.Option(metavar="ID", help="Id of the backend.")],
+    virtual: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="XFusion's folder of a virtual experiment.")
+    ] = None,
+    actual: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="XFusion's folder of real experiments.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Parameter; VALUE is JSON, or text."),
     ] = None,
+    weights: WeightsOption = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="For the results; default: inside the set.")
+        Path | None,
+        typer.Option(metavar="DIR", help="For the results; default: in the set, or 'inference'."),
     ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", "--traverse", help="continuous, or double: HR left out.")
+    ] = _MODES[0],
     lr_separation: Annotated[
-        int, typer.Option(min=1, max=3, help="LR frames t - s, t, t + s belong together.")
+        int, typer.Option(min=1, max=3, help="virtual: LR frames t - s, t, t + s.")
     ] = 1,
-    hr_separation: Annotated[int, typer.Option(min=2, help="Frames from HR to HR frame, D.")] = 20,
+    hr_separation: Annotated[
+        int, typer.Option(min=2, help="virtual: frames from HR to HR frame, D.")
+    ] = 20,
     b0: Annotated[
         float | None,
-        typer.Option(help="Add photon noise: photons of an LR pixel that is white."),
+        typer.Option(help="virtual: add photon noise, photons of an LR pixel that is white."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of that noise.")] = 0,
-    mode: Annotated[str, typer.Option(help="continuous, or double: HR frames left out.")] = _MODES[
-        0
-    ],
+    seed: Annotated[int, typer.Option(min=0, help="virtual: of that noise.")] = 0,
+    cases: Annotated[
+        str | None, typer.Option(metavar="A,B", help="actual: only these cases.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="actual: calibration record.")
+    ] = None,
+    tfm_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="actual: XFusion's tfm_*.npy.")
+    ] = None,
+    meta_file_scale: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="actual: XFusion's scale_factor_*.npy.")
+    ] = None,
+    xfusion_matching: Annotated[
+        bool, typer.Option("--xfusion-matching", help="actual: match frames by XFusion's rules.")
+    ] = False,
+    as_recorded: Annotated[
+        bool, typer.Option("--as-recorded", help="actual: do not match the cameras' brightness.")
+    ] = False,
+    npz: Annotated[bool, typer.Option("--npz", help="actual: also write <case>.npz.")] = False,
+    scores: Annotated[
+        bool, typer.Option("--csv", help="actual, double: also write error_*.csv.")
+    ] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Run a backend on XFusion's LR and HR folders; write images and scores as XFusion does."""
+    """Run a backend on XFusion's folders; write images and scores as XFusion does."""
     if mode not in _MODES:
         raise ConfigurationError(
             f"--mode {mode} is none of {', '.join(_MODES)}. Nothing was changed."
@@ -65,23 +97,59 @@ def infer_command(
         raise ConfigurationError(
             f"--b0 {b0:g} is no number of photons up to {_MOST_PHOTONS:g}. Nothing was changed."
         )
-    from ..inference.jobs import InferenceJob
-    from ..inference.virtual_set import VirtualSet
+    if (virtual is None) == (actual is None):
+        raise ConfigurationError("Name one of --virtual DIR and --actual DIR. Nothing was changed.")
     from ..processing.discovery import discover
+    from .infer_actual import ActualOptions, actual_jobs, write_xfusion_files
 
     configuration = load_configuration(config)
     configured = configuration.reconstruction.parameters.get(backend, {})
-    parameters = {**configured, **parameters_of(settings or ())}
-    source = VirtualSet.open(virtual)
+    parameters = {**configured, **weights_of(weights), **parameters_of(settings or ())}
+    options = ActualOptions(
+        cases, calibration, tfm_file, meta_file_scale, xfusion_matching, as_recorded, npz, scores
+    )
     with console.status("loading the installed plugins"):
         found = discover(configuration.plugins, Event()).find(backend)
-    job = InferenceJob.model_validate(
+    common = {"backend": backend, "plugin": found.source, "parameters": parameters, "mode": mode}
+    jobs: Sequence[VirtualJob | ActualJob] = ()
+    if actual is not None:
+        jobs = actual_jobs(actual, options, common, output or Path("inference"))
+    elif virtual is not None:
+        jobs = [_virtual_job(virtual, common, lr_separation, hr_separation, b0, seed, output)]
+    # All that can be known before work begins, of all cases.
+    ready = [(job, _source(job)) for job in jobs]
+    for _, source in ready:
+        _check(source)
+    failed = False
+    for job, source in ready:
+        outcome = _run(configuration, job, source)
+        console.print(_table(outcome, source.title if actual is not None else ""))
+        console.print(f"images and scores  {job.output}", soft_wrap=True, markup=False)
+        if outcome.failure:
+            failed = True
+            _tell_failure(outcome)
+        for file in write_xfusion_files(job, source, outcome, options):
+            console.print(f"as XFusion has it  {file}", soft_wrap=True, markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _virtual_job(
+    folder: Path,
+    common: Mapping[str, Any],
+    lr_separation: int,
+    hr_separation: int,
+    b0: float | None,
+    seed: int,
+    output: Path | None,
+) -> VirtualJob:
+    from ..inference.jobs import VirtualJob
+    from ..inference.virtual_set import VirtualSet
+
+    job = VirtualJob.model_validate(
         {
-            "folder": virtual.resolve(),
-            "backend": backend,
-            "plugin": found.source,
-            "parameters": parameters,
-            "mode": mode,
+            **common,
+            "folder": folder.resolve(),
             "lr_separation": lr_separation,
             "hr_separation": hr_separation,
             "blank_photons": b0,
@@ -89,27 +157,35 @@ def infer_command(
             "output": Path(),
         }
     )
-    folder = virtual / job.name(source.noise_level) if output is None else output
-    if folder.exists():
+    name = job.name(VirtualSet.open(folder).noise_level)
+    place = folder / name if output is None else output
+    return job.model_copy(update={"output": place.resolve()})
+
+
+def _source(job: VirtualJob | ActualJob) -> FrameSet:
+    try:
+        source = job.open()
+        source.sequence(source.passes()[0])
+    except LookupError:
+        raise  # a damaged file, which says so itself
+    except ValueError as error:
+        why = str(error).rstrip(".")
+        raise ConfigurationError(f"{job.folder}: {why}. Nothing was changed.") from error
+    if job.output.exists():
         raise ConfigurationError(
-            f"{folder} exists already: name another folder with --output, or take it away. "
+            f"{job.output} exists already: name another folder with --output, or take it away. "
             "Nothing was changed."
         )
-    outcome = _run(configuration, job.model_copy(update={"output": folder.resolve()}), source)
-    console.print(_table(outcome))
-    console.print(f"images and scores  {folder}", soft_wrap=True, markup=False)
-    if outcome.failure:
-        made, targets = len(outcome.scores), outcome.targets
-        console.print(
-            f"[bold red]failed[/] after {made} of {targets} frames, which are good: "
-            f"{escape(outcome.failure)}",
-            soft_wrap=True,
-        )
-        raise typer.Exit(1)
+    return source
 
 
-def _run(configuration: Configuration, job: InferenceJob, source: VirtualSet) -> Outcome:
-    from ..inference.frames import frame_passes
+def _check(source: FrameSet) -> None:
+    with _progress() as progress:
+        reading = progress.add_task("reading images", total=source.image_count)
+        source.check(lambda: progress.advance(reading))
+
+
+def _run(configuration: Configuration, job: VirtualJob | ActualJob, source: FrameSet) -> Outcome:
     from ..inference.process import Limits
     from ..inference.run import infer
 
@@ -119,32 +195,41 @@ def _run(configuration: Configuration, job: InferenceJob, source: VirtualSet) ->
         log_mb=configuration.reconstruction.log_limit_mb,
         secret=configuration.tiled.api_key_env,
     )
-    try:
-        passes = frame_passes(len(source), job.mode, job.lr_separation, job.hr_separation)
-    except ValueError as error:
-        raise ConfigurationError(f"{source.folder}: {error}. Nothing was changed.") from error
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        reading = progress.add_task("reading images", total=2 * len(source))
-        source.check(lambda: progress.advance(reading))
-        progress.remove_task(reading)
-        fusing = progress.add_task(job.backend, total=sum(len(each.targets) for each in passes))
+    with _progress() as progress:
+        targets = sum(len(each.targets) for each in source.passes())
+        fusing = progress.add_task(job.backend, total=targets)
         try:
             return infer(job, source, limits, lambda: progress.advance(fusing))
         except OSError as error:
             raise ConfigurationError(
-                f"The results cannot be written to {job.output}: {error}. The set was not changed."
+                f"The results cannot be written to {job.output}: {error}. The images in "
+                f"{job.folder} were not changed."
             ) from error
 
 
-def _table(outcome: Outcome) -> Table:
-    table = Table("", "frames", "PSNR dB", "AAD", "SSIM", "PSNR moving dB", "s/frame")
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _tell_failure(outcome: Outcome) -> None:
+    made, targets = len(outcome.scores), outcome.targets
+    console.print(
+        f"[bold red]failed[/] after {made} of {targets} frames, which are good: "
+        f"{escape(outcome.failure)}",
+        soft_wrap=True,
+    )
+
+
+def _table(outcome: Outcome, title: str) -> Table:
+    table = Table(title, "frames", "PSNR dB", "AAD", "SSIM", "PSNR moving dB", "s/frame")
     for name, summary in outcome.summaries.items():
         means = summary.means
         cells = (

@@ -20,6 +20,10 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", help="Configuration file; defaults apply where there is none.")
 ]
 DEFAULT_CONFIG = Path(FILE_NAME)
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="Checkpoint, for the backend of a network."),
+]
 
 
 def load_configuration(path: Path) -> Configuration:
@@ -43,3 +47,22 @@ def parameters_of(settings: Iterable[str]) -> dict[str, Any]:
         except ValueError:
             parameters[key] = text
     return parameters
+
+
+def weights_of(file: Path | None) -> dict[str, Any]:
+    """Return the parameters that ``--weights FILE`` gives.
+
+    Backends run in other folders, hence the whole path; and what is in the file, not its name,
+    makes a reconstruction the same as another, hence its SHA-256.
+    """
+    if file is None:
+        return {}
+    from ..processing.weights import sha256_of
+
+    try:
+        sha256 = sha256_of(file)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--weights {file} cannot be read: {error.strerror}. Nothing was done."
+        ) from error
+    return {"weights": str(file.resolve()), "sha256": sha256}

@@ -8,16 +8,21 @@ from typing import Annotated
 
 import typer
 
+from ..calibration.errors import CalibrationError
 from ..catalog import CatalogError
 from ..configuration import FILE_NAME, ConfigurationError, template
 from ..processing.child import ProcessStartError
 from . import runs
+from .calibrate import calibrate_command
+from .calibration import calibration
 from .console import console_command
 from .data import data
 from .doctor import doctor_command
+from .import_xfusion import import_xfusion_command
 from .infer import infer_command
 from .installation import console
 from .plugins import plugins
+from .preflight import preflight_command
 from .runs import score_table
 from .sim import sim
 from .sync import sync_command
@@ -35,6 +40,7 @@ def main() -> None:
     try:
         app()
     except (
+        CalibrationError,
         CatalogError,
         ConfigurationError,
         FileNotFoundError,
@@ -64,12 +70,15 @@ def demo(
 ) -> None:
     """Run the whole line on a simulated beamline that replays real x-ray data."""
     from ..demo import demonstration
+    from ..viewer.calibration_numbers import one_line
 
     with (
         console.status("Two cameras, one plan, one fused movie ..."),
         demonstration(folder, keep=keep) as result,
     ):
         console.print(score_table(list(result.scores)))
+        console.print(f"calibration        {result.calibration_uid}")
+        console.print(f"                   {one_line(result.calibration)}")
         console.print(f"raw run            {result.raw_uid}")
         console.print(f"first fused frame  {result.first_fused_s:.1f} s after the burst was closed")
         console.print(f"picture            {result.picture}", soft_wrap=True)
@@ -82,9 +91,13 @@ def demo(
 
 app.command("console")(console_command)
 app.command("doctor")(doctor_command)
+app.command("preflight")(preflight_command)
 app.add_typer(sim, name="sim")
 app.add_typer(plugins, name="plugins")
+app.command("calibrate")(calibrate_command)
+app.add_typer(calibration, name="calibration")
 app.add_typer(runs.app)
 app.command("sync")(sync_command)
 app.command("infer")(infer_command)
+app.command("import-xfusion")(import_xfusion_command)
 app.add_typer(data, name="data")

@@ -14,9 +14,11 @@ from ..configuration import ConfigurationError
 from .installation import (
     DEFAULT_CONFIG,
     ConfigOption,
+    WeightsOption,
     console,
     load_configuration,
     parameters_of,
+    weights_of,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ def check(
         list[str] | None,
         typer.Option("--set", help="A parameter, KEY=VALUE; the value is JSON, or text."),
     ] = None,
+    weights: WeightsOption = None,
     limit_s: Annotated[float, typer.Option(min=1, help="Longest time, s.")] = 120.0,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
@@ -80,7 +83,7 @@ def check(
     from ..backends.examine import examine
     from .card import print_card
 
-    parameters = parameters_of(settings or ())
+    parameters = {**weights_of(weights), **parameters_of(settings or ())}
     source = _discover(config).find(name).source
     try:
         with console.status("starting") as status:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -14,19 +14,24 @@ from .catalogue import opened_catalog
 from .installation import (
     DEFAULT_CONFIG,
     ConfigOption,
+    WeightsOption,
     console,
     load_configuration,
     parameters_of,
+    weights_of,
 )
 from .tables import reasons, score_table
 
 if TYPE_CHECKING:
     from ..catalog import Catalog
     from ..configuration import Configuration
+    from ..documents.frame_times import Traversal
     from ..processing.requests import ReconstructionRequest
     from ..processing.service import ServiceProcess
 
 _ANSWER_S = 300.0
+_IN_TILED_S = 60.0
+_TRAVERSALS = ("continuous", "double")
 
 
 def reprocess(
@@ -42,22 +47,31 @@ def reprocess(
     calibration: Annotated[
         str | None, typer.Option(metavar="UID", help="Calibration to use instead of the run's own.")
     ] = None,
+    traverse: Annotated[
+        str | None,
+        typer.Option(help="continuous, or double: HR frames held out; default: as configured."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Parameter; VALUE is JSON, or text."),
     ] = None,
+    weights: WeightsOption = None,
     all_runs: Annotated[bool, typer.Option("--all", help="Every dual-burst run in Tiled.")] = False,
     wait: Annotated[
         bool, typer.Option(help="Wait until the results are in Tiled, and show them.")
     ] = True,
 ) -> None:
     """Reconstruct stored runs with a backend; what was made before is not made again."""
-    configuration = load_configuration(config)
-    parameters = _parameters(configuration, backend, settings or [])
-    with opened_catalog(configuration) as catalog:
-        requests = _requests(
-            catalog, _chosen(catalog, runs or [], all_runs), backend, parameters, burst, calibration
+    if traverse is not None and traverse not in _TRAVERSALS:
+        raise ConfigurationError(
+            f"--traverse {traverse} is none of {', '.join(_TRAVERSALS)}. Nothing was done."
         )
+    configuration = load_configuration(config)
+    given = {**weights_of(weights), **parameters_of(settings or [])}
+    parameters = _parameters(configuration, backend, given)
+    with opened_catalog(configuration) as catalog:
+        chosen = _chosen(catalog, runs or [], all_runs)
+        requests = _requests(catalog, chosen, backend, parameters, burst, calibration, traverse)
         with _service(configuration, config, wait) as service:
             uids, errors = _submit(configuration, requests)
             if wait and uids:
@@ -70,12 +84,12 @@ def reprocess(
 
 
 def _parameters(
-    configuration: Configuration, backend: str, settings: Sequence[str]
+    configuration: Configuration, backend: str, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     from ..processing.trial import why_unusable
 
     configured = configuration.reconstruction.parameters.get(backend, {})
-    parameters = {**configured, **parameters_of(settings)}
+    parameters = {**configured, **given}
     if why := why_unusable(configuration.plugins, backend, parameters):
         raise ConfigurationError(f"{why}. Nothing was done.")
     return parameters
@@ -109,6 +123,7 @@ def _requests(
     parameters: dict[str, Any],
     bursts: Sequence[int] | None,
     calibration: str | None,
+    traverse: str | None,
 ) -> list[ReconstructionRequest]:
     from ..processing.requests import ReconstructionRequest
 
@@ -121,6 +136,7 @@ def _requests(
             seq_nums=tuple(bursts) if bursts else None,
             backends={backend: parameters},
             calibration_uid=calibration_uid,
+            traversal=cast("Traversal | None", traverse),
             # Who asks by name wants another attempt at what failed.
             retry=True,
         )
@@ -180,13 +196,12 @@ def _wait(
     from ..processing.child import is_alive
     from ..processing.reprocess import wait_for_runs
 
-    limit_s = 60.0 + configuration.reconstruction.deadline_s * len(uids)
     with console.status("") as status:
         try:
             wait_for_runs(
                 configuration.folders.state,
                 uids,
-                limit_s,
+                _IN_TILED_S,
                 alive=lambda: is_alive(service.pid),
                 tell=lambda waiting: status.update(f"{len(waiting)} of {len(uids)} to do ..."),
             )

@@ -64,13 +64,7 @@ def look(configuration: Configuration, ended: threading.Event) -> Iterator[Findi
     devices = make_devices(configuration)
     dual = devices.dual
     deadline = time.monotonic() + CONNECTION_LIMIT_S
-    for device in (
-        dual.phantom,
-        dual.shimadzu,
-        dual.delay_generator,
-        devices.shutter,
-        devices.sample,
-    ):
+    for device in (dual.phantom, dual.shimadzu, dual.delay_generator, *devices.all()[1:]):
         yield connected(device, max(0.1, deadline - time.monotonic()))
 
 

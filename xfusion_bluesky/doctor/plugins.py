@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 
-from ..configuration import Configuration, Reconstruction
+from ..configuration import Configuration, Plugins, Reconstruction
 from ..processing.discovery import Discovery, discover
+from ..processing.trial import why_unusable
 from .finding import Finding, fail, ok
+
+_TRIAL_S = 15.0
 
 
 def look(configuration: Configuration, ended: threading.Event) -> Iterator[Finding]:
@@ -20,8 +24,14 @@ def look(configuration: Configuration, ended: threading.Event) -> Iterator[Findi
     ended : threading.Event
         Ends the search.
     """
-    found = discover(configuration.plugins, ended)
-    yield backends(found, configuration.reconstruction)
+    found, wanted = discover(configuration.plugins, ended), configuration.reconstruction
+    tried: dict[str, Finding] = {}
+    for backend_id, given in wanted.parameters.items():
+        if backend_id in found.backends and not ended.is_set():
+            tried[backend_id] = parameters(configuration.plugins, backend_id, given)
+    unusable = {each: finding for each, finding in tried.items() if finding.action}
+    yield backends(found, wanted, tried.keys() - unusable.keys(), unusable)
+    yield from unusable.values()
     for plugin in found.quarantined:
         name = plugin.source
         yield fail(
@@ -34,7 +44,35 @@ def look(configuration: Configuration, ended: threading.Event) -> Iterator[Findi
         yield ok(plugin.source.plugin, f"kept out by the configuration: {plugin.reason}")
 
 
-def backends(found: Discovery, wanted: Reconstruction) -> Finding:
+def parameters(plugins: Plugins, backend_id: str, given: Mapping[str, object]) -> Finding:
+    """Look whether a backend can be made from its parameters, in a child process.
+
+    Parameters
+    ----------
+    plugins : Plugins
+        Which may be loaded.
+    backend_id : str
+        Which one.
+    given : mapping
+        Its section of the configuration.
+    """
+    section = f"[reconstruction.parameters.{backend_id}]"
+    weights = given.get("weights")
+    if isinstance(weights, str) and not _is_file(weights):
+        return fail(
+            backend_id,
+            f"there is no file {weights}, which {section} names as weights",
+            f"copy the checkpoint there, or correct weights in {section}: its whole path",
+        )
+    why = why_unusable(plugins, backend_id, given, limit_s=_TRIAL_S)
+    if why:
+        return fail(backend_id, why, f"correct {section}")
+    return ok(backend_id, f"can be made from {section}")
+
+
+def backends(
+    found: Discovery, wanted: Reconstruction, usable: Collection[str], unusable: Collection[str]
+) -> Finding:
     """Look whether there are backends, and those that the configuration names.
 
     Parameters
@@ -43,8 +81,11 @@ def backends(found: Discovery, wanted: Reconstruction) -> Finding:
         What the plugins offer.
     wanted : Reconstruction
         Section of the configuration.
+    usable, unusable : collection of str
+        Backends that can be made from the parameters in the configuration, and those that cannot,
+        which is said elsewhere.
     """
-    available = found.available()
+    available = sorted({*found.available(), *usable}.difference(unusable))
     for name in wanted.backends:
         if name not in found.backends:
             return fail(
@@ -53,8 +94,8 @@ def backends(found: Discovery, wanted: Reconstruction) -> Finding:
                 f"{', '.join(sorted(found.backends)) or 'none'}",
                 f"install the plugin that has it, or take '{name}' out of [reconstruction]",
             )
-        why = found.backends[name].unavailable
-        if why is not None and name not in wanted.parameters:
+        if name not in (*available, *unusable):
+            why = found.backends[name].unavailable
             return fail(
                 "backends",
                 f"'{name}' in [reconstruction] is unavailable: {why}",
@@ -66,6 +107,13 @@ def backends(found: Discovery, wanted: Reconstruction) -> Finding:
             "no backend can be used: bursts are recorded, but not fused",
             "install a plugin, e.g. xfusion-motion; docs/reference/backends.md lists ours",
         )
-    others = sorted(set(found.backends) - set(available))
+    others = sorted(set(found.backends).difference(available, unusable))
     more = f"; to be given weights first: {', '.join(others)}" if others else ""
     return ok("backends", f"available: {', '.join(available)}{more}")
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False

@@ -17,15 +17,17 @@ from typing import Any, Literal, cast
 from event_model import ComposeStreamResource, compose_run
 from pydantic import BaseModel, ConfigDict
 
+from xfusion_bluesky.documents.corrections import Corrections
+from xfusion_bluesky.documents.frame_times import Traversal, targets_of
 from xfusion_bluesky.documents.raw import Burst
 
 ANALYSIS_STAGE = "fusion"
 STREAM = "fused"
 IMAGE_KEY = "fused"
 DATASET = "/entry/data/data"
-TRAVERSAL = "continuous"
 SCHEMA_VERSION = 1
 TRUTH_METRICS = ("psnr_db", "ssim", "aad")
+FRAME_NUMBERS = ("lr_index", "hr_index")
 
 ExitStatus = Literal["success", "fail", "abort"]
 
@@ -55,10 +57,14 @@ class BackendIdentity:
 
 
 class FrameRecord(BaseModel):
-    """The numbers of one fused frame; NaN where one does not exist."""
+    """The numbers of one fused frame; NaN, and -1 for a frame, where one does not exist."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
+    lr_index: int = -1
+    """LR frame it belongs to."""
+    hr_index: int = -1
+    """HR frame that was held out, and is the truth."""
     time_ns: float
     tau: float = math.nan
     elapsed_ms: float
@@ -115,7 +121,11 @@ class Verdict(BaseModel):
 
 
 def reconstruction_key(
-    burst: Burst, backend: BackendIdentity, parameters: Mapping[str, Any]
+    burst: Burst,
+    backend: BackendIdentity,
+    parameters: Mapping[str, Any],
+    corrections: Corrections | None = None,
+    traversal: Traversal = "continuous",
 ) -> str:
     """Return what a reconstruction is known by, whichever attempt makes it.
 
@@ -127,14 +137,16 @@ def reconstruction_key(
         By what.
     parameters : mapping
         JSON values.
+    corrections : Corrections, optional
+        What the burst is corrected with.
+    traversal : {"continuous", "double"}
+        How it is gone through.
     """
     identity = {
         "raw_uid": burst.raw_uid,
         "seq_num": burst.seq_num,
-        "calibration_uid": burst.start.get("calibration_uid"),
-        "dark_uid": burst.start.get("dark_uid"),
-        "flat_uid": burst.start.get("flat_uid"),
-        "traversal": TRAVERSAL,
+        **(corrections or Corrections()).uids,
+        "traversal": traversal,
         "backend": asdict(backend),
         "parameters": dict(parameters),
     }
@@ -164,6 +176,10 @@ class ProcessedRun:
         Of the backend, JSON values.
     attempt : int
         From 1.
+    corrections : Corrections, optional
+        What the burst is corrected with.
+    traversal : {"continuous", "double"}
+        How it is gone through.
     fallback_for : str, optional
         Uid of the failed processed run that this one stands in for.
     """
@@ -176,19 +192,22 @@ class ProcessedRun:
         parameters: Mapping[str, Any],
         attempt: int,
         *,
+        corrections: Corrections | None = None,
+        traversal: Traversal = "continuous",
         fallback_for: str | None = None,
     ) -> None:
         self._emit = emit
+        used = corrections or Corrections()
         self._records: list[FrameRecord] = []
-        self._expected = burst.shimadzu.shape[0]
+        self._traversal = traversal
+        self._expected = len(targets_of(burst, used.calibration, traversal))
         self._shape: tuple[int, int] | None = None
         self._scalars: tuple[str, ...] = ()
-        key = reconstruction_key(burst, backend, parameters)
+        key = reconstruction_key(burst, backend, parameters, used, traversal)
         start = burst.start
         copied = {name: start[name] for name in _COPIED if start.get(name) is not None}
         if fallback_for is not None:
             copied["fallback_for"] = fallback_for
-        parents = (start.get(k) for k in ("calibration_uid", "dark_uid", "flat_uid"))
         self._run = compose_run(
             uid=attempt_uid(key, attempt),
             metadata={
@@ -196,12 +215,13 @@ class ProcessedRun:
                 "raw_plan_name": start.get("plan_name", ""),
                 "analysis_stage": ANALYSIS_STAGE,
                 "schema_version": SCHEMA_VERSION,
-                "parent_uids": [burst.raw_uid, *filter(None, parents)],
+                "parent_uids": [burst.raw_uid, *filter(None, used.uids.values())],
+                **used.uids,
                 "raw_uid": burst.raw_uid,
                 "raw_seq_num": burst.seq_num,
                 "num_frames": self._expected,
                 "backend": asdict(backend),
-                "traversal": TRAVERSAL,
+                "traversal": traversal,
                 "parameters": dict(parameters),
                 "software": _software(),
                 "reconstruction_key": key,
@@ -226,9 +246,9 @@ class ProcessedRun:
             Whether the metrics that need the truth are there.
         """
         self._shape = shape
-        self._scalars = tuple(
-            name for name in FrameRecord.model_fields if has_truth or name not in TRUTH_METRICS
-        )
+        absent = () if has_truth else TRUTH_METRICS
+        absent = absent if self._traversal == "double" else (*absent, *FRAME_NUMBERS)
+        self._scalars = tuple(name for name in FrameRecord.model_fields if name not in absent)
         keys = {name: _scalar_key(name) for name in self._scalars}
         keys[IMAGE_KEY] = {
             "source": _SOURCE,
@@ -388,7 +408,7 @@ def _scalar_key(name: str) -> dict[str, Any]:
     key: dict[str, Any] = {"source": _SOURCE, "shape": []}
     if name == "flags":
         return {**key, "dtype": "string"}
-    if name == "valid":
+    if name in ("valid", *FRAME_NUMBERS):
         return {**key, "dtype": "integer", "dtype_numpy": "<i8"}
     units = {"units": _UNITS[name]} if name in _UNITS else {}
     return {**key, "dtype": "number", "dtype_numpy": "<f8", **units}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class CameraBurst:
         Trigger of the camera after T0.
     bit_shift : int
         Bits by which the pixels stand too high.
+    exposure_ns : float
+        Of a frame; 0 where the documents do not say it.
     """
 
     file: Path
@@ -48,6 +50,7 @@ class CameraBurst:
     sha256: str
     trigger_delay_ns: float = 0.0
     bit_shift: int = 0
+    exposure_ns: float = 0.0
 
     @property
     def time_ns(self) -> tuple[float, ...]:
@@ -67,12 +70,15 @@ class Burst:
         Number of the event, from 1.
     phantom, shimadzu : CameraBurst
         The cameras.
+    positions : dict
+        Where stages stood, where the event says it: positions by data key.
     """
 
     start: dict[str, Any]
     seq_num: int
     phantom: CameraBurst
     shimadzu: CameraBurst
+    positions: dict[str, float] = field(default_factory=dict)
 
     @property
     def raw_uid(self) -> str:
@@ -136,7 +142,12 @@ class BurstReader:
             _camera_burst(camera, event["data"], descriptor, resource)
             for camera, resource in zip(CAMERAS, resources, strict=True)
         )
-        return Burst(dict(self._start), seq_num, phantom, shimadzu)
+        positions = {
+            key: float(value)
+            for key, value in event["data"].items()
+            if isinstance(value, float) and not key.startswith(CAMERAS)
+        }
+        return Burst(dict(self._start), seq_num, phantom, shimadzu, positions)
 
 
 def bursts_of(documents: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Burst]:
@@ -173,6 +184,7 @@ def _camera_burst(
         sha256=data[f"{camera}_sha256"],
         trigger_delay_ns=float(configuration.get(f"{camera}_trigger_delay_ns", 0.0)),
         bit_shift=int(configuration.get(f"{camera}_bit_shift", 0)),
+        exposure_ns=_exposure_ns(camera, configuration),
     )
     if not len(burst.frame_time_ns) == len(burst.valid) == n:
         raise ValueError(
@@ -180,3 +192,9 @@ def _camera_burst(
             f"and {len(burst.valid)} flags: the run cannot be reconstructed; its files are safe."
         )
     return burst
+
+
+def _exposure_ns(camera: str, configuration: Mapping[str, Any]) -> float:
+    """Return the exposure; areaDetector gives seconds, the Shimadzu's records nanoseconds."""
+    seconds = float(configuration.get(f"{camera}_acquire_time", 0.0))
+    return float(configuration.get(f"{camera}_exposure_ns", 1e9 * seconds))

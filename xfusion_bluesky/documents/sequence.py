@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from xfusion_bluesky.calibration.record import CalibrationRecord, RadiometricCalibration
+from xfusion_bluesky.documents.corrections import Corrections
+from xfusion_bluesky.documents.frame_times import hr_times_ns, lr_times_ns
 from xfusion_bluesky.documents.raw import Burst, CameraBurst
 from xfusion_bluesky.documents.references import ReferenceFrames, counts
-from xfusion_bluesky.fusion.arrays import BoolArray, Float32Array, Float64Array
+from xfusion_bluesky.fusion.arrays import BoolArray, Float32Array
 from xfusion_bluesky.fusion.noise import NoiseModel
 from xfusion_bluesky.fusion.operators import SCALE
 from xfusion_bluesky.fusion.pixelmap import PixelMap
@@ -32,13 +35,17 @@ class FileSource:
         (n, H, W) uint16.
     bit_shift : int
         Bits by which the pixels stand too high.
-    references : ReferenceFrames or None
+    references : ReferenceFrames, optional
         Makes transmission; None leaves counts.
+    gain, offset : float
+        Frames are (transmission - offset) / gain.
     """
 
     frames: Any
     bit_shift: int
-    references: ReferenceFrames | None
+    references: ReferenceFrames | None = None
+    gain: float = 1.0
+    offset: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -49,80 +56,119 @@ class FileSource:
         return len(self.frames)
 
     def frame(self, k: int) -> Float32Array:
-        """Return frame `k`, float32; dead pixels are NaN."""
+        """Return frame `k`, float32; pixels that are dead or saturated are NaN."""
         frame = counts(self.frames[k], self.bit_shift)
         if self.references is None:
             return frame.astype(np.float32)
-        return self.references.transmission(frame)
+        seen = self.references.transmission(frame, k)
+        if (self.gain, self.offset) == (1.0, 0.0):
+            return seen
+        matched: Float32Array = (seen - np.float32(self.offset)) / np.float32(self.gain)
+        return matched
 
     def mask(self, k: int) -> BoolArray:
-        """Return the pixels that are not dead; the same for every frame."""
+        """Return the pixels that are not dead; saturated ones are told by `frame`."""
         if self.references is None:
             return np.ones(self.shape, dtype=np.bool_)
         return np.isfinite(self.references.level)
 
 
 @contextmanager
-def burst_sequence(burst: Burst, dark: Burst | None, flat: Burst | None) -> Iterator[DualSequence]:
+def burst_sequence(burst: Burst, corrections: Corrections | None = None) -> Iterator[DualSequence]:
     """Open a burst; its files are closed when the context ends.
 
     Parameters
     ----------
     burst : Burst
         What to reconstruct.
-    dark, flat : Burst or None
-        References; unless both are given, frames are counts and the noise model is noise-free.
+    corrections : Corrections, optional
+        References and calibration. Without references frames are counts and the noise model is
+        noise-free; without a calibration the map is the nominal one and the clocks agree. Where
+        the brightness was calibrated, LR frames are in units of the HR camera's transmission.
 
     Yields
     ------
     DualSequence
-        The Shimadzu as LR, the Phantom as HR, times in ns after T0.
+        The Shimadzu as LR, the Phantom as HR, times in ns after T0 on the Phantom's clock.
 
     Raises
     ------
+    CalibrationMismatch
+        The calibration is of another readout region.
     OSError
         A burst file is missing or damaged.
     """
-    lr_references = hr_references = None
-    if dark is not None and flat is not None:
-        lr_references = ReferenceFrames.of(
-            dark.shimadzu, flat.shimadzu, _SKIPPED_SHIMADZU_REFERENCES
-        )
-        hr_references = ReferenceFrames.of(dark.phantom, flat.phantom)
+    used = corrections or Corrections()
+    record = used.calibration
     with ExitStack() as stack:
-        lr = _open(stack, burst.shimadzu, lr_references)
-        hr = _open(stack, burst.phantom, hr_references)
+        lr, hr = _open(stack, burst.shimadzu), _open(stack, burst.phantom)
+        # Before the references are read: what does not fit shall be known at once.
+        pixel_map = _pixel_map(record, lr.shape, hr.shape)
+        noise = NoiseModel()
+        if used.gives_transmission:
+            references = _lr_references(burst, used)
+            lr = replace(lr, references=references)
+            hr = replace(hr, references=_hr_references(used))
+            noise = references.noise()
+            if used.radiometric is not None:
+                lr, noise = _as_bright_as_hr(lr, noise, used.radiometric)
         yield DualSequence(
             lr,
             hr,
-            _times(burst.shimadzu),
-            _times(burst.phantom),
+            lr_times_ns(burst, record),
+            hr_times_ns(burst),
             lr_valid=burst.shimadzu.valid,
             hr_valid=burst.phantom.valid,
-            noise=NoiseModel() if lr_references is None else lr_references.noise(),
-            pixel_map=PixelMap.nominal(lr.shape, hr.shape),
+            noise=noise,
+            pixel_map=pixel_map,
         )
 
 
-def _open(stack: ExitStack, burst: CameraBurst, references: ReferenceFrames | None) -> FileSource:
+def _lr_references(burst: Burst, used: Corrections) -> ReferenceFrames:
+    dark = [each.shimadzu for each in used.dark]
+    flat = [each.shimadzu for each in used.flat]
+    brightness = used.radiometric
+    # Frame k of every burst comes from storage cell k, as long as all have the same frames.
+    cells = all(each.shape[0] == burst.shimadzu.shape[0] for each in (*dark, *flat))
+    return ReferenceFrames.of(
+        dark,
+        flat,
+        skip=_SKIPPED_SHIMADZU_REFERENCES,
+        cells=cells,
+        saturation_counts=None if brightness is None else brightness.lr.saturation_counts,
+    )
+
+
+def _hr_references(used: Corrections) -> ReferenceFrames:
+    brightness = used.radiometric
+    return ReferenceFrames.of(
+        [each.phantom for each in used.dark],
+        [each.phantom for each in used.flat],
+        saturation_counts=None if brightness is None else brightness.hr.saturation_counts,
+    )
+
+
+def _as_bright_as_hr(
+    lr: FileSource, noise: NoiseModel, brightness: RadiometricCalibration
+) -> tuple[FileSource, NoiseModel]:
+    gain, offset = brightness.gain, brightness.offset
+    # var(y) = alpha y + beta with y = gain y' + offset, and var(y') = var(y) / gain^2.
+    beta = max(0.0, noise.alpha * offset + noise.beta) / gain**2
+    return replace(lr, gain=gain, offset=offset), NoiseModel(noise.alpha / gain, beta)
+
+
+def _pixel_map(
+    record: CalibrationRecord | None, lr_shape: tuple[int, int], hr_shape: tuple[int, int]
+) -> PixelMap:
+    if record is None:
+        return PixelMap.nominal(lr_shape, hr_shape)
+    record.check_frames(lr_shape, hr_shape)
+    return record.spatial.pixel_map()
+
+
+def _open(stack: ExitStack, burst: CameraBurst) -> FileSource:
     file = stack.enter_context(h5py.File(burst.file, "r", locking=False))
-    return FileSource(file[burst.dataset], burst.bit_shift, references)
-
-
-def _times(burst: CameraBurst) -> Float64Array:
-    times = np.array(burst.time_ns, dtype=np.float64)
-    known = np.flatnonzero(burst.valid)
-    if known.size == len(times):
-        return times
-    # A padded frame has no time of its own; a sequence wants increasing ones.
-    index = np.arange(len(times), dtype=np.float64)
-    if known.size < 2:
-        anchor = float(times[known[0]] - known[0]) if known.size else 0.0
-        return index + anchor
-    step = float(np.median(np.diff(times[known]) / np.diff(known)))
-    filled = np.interp(index, known, times[known])
-    filled += np.minimum(index - known[0], 0) * step + np.maximum(index - known[-1], 0) * step
-    return filled
+    return FileSource(file[burst.dataset], burst.bit_shift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +206,7 @@ class TruthSource:
         return self.frame(i)
 
 
-def truth_of(burst: Burst) -> TruthSource | None:
+def truth_of(burst: Burst, pixel_map: PixelMap) -> TruthSource | None:
     """Return the truth of a simulated burst, or None when there is none.
 
     It compares with transmission: ask only when dark and flat are given.
@@ -169,6 +215,8 @@ def truth_of(burst: Burst) -> TruthSource | None:
     ----------
     burst : Burst
         Of which the Shimadzu's file names its truth.
+    pixel_map : PixelMap
+        Of its sequence.
     """
     path = burst.shimadzu.file
     with h5py.File(path, "r", locking=False) as file:
@@ -184,5 +232,4 @@ def truth_of(burst: Burst) -> TruthSource | None:
                 return None
     except OSError:
         return None
-    pixel_map = PixelMap.nominal(burst.shimadzu.shape[1:], burst.phantom.shape[1:])
     return TruthSource(truth, pixel_map)

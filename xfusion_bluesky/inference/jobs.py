@@ -8,11 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from xfusion_bluesky.formats.xfusion_case import open_case
+from xfusion_bluesky.inference.actual_set import ActualFrames, CameraMatch
 from xfusion_bluesky.inference.frames import Mode
 from xfusion_bluesky.inference.scoring import FrameScore
+from xfusion_bluesky.inference.virtual_set import VirtualFrames, VirtualSet
 from xfusion_bluesky.processing.discovery import PluginName
 
 __all__ = [
+    "ActualJob",
     "Failed",
     "Finished",
     "InferenceJob",
@@ -20,6 +24,8 @@ __all__ = [
     "Refused",
     "Scored",
     "Started",
+    "VirtualJob",
+    "parse_job",
     "parse_message",
 ]
 
@@ -28,21 +34,19 @@ class _Object(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-class InferenceJob(_Object):
-    """One run of one backend on one virtual experiment.
+class _Job(_Object):
+    """One run of one backend on one folder of images.
 
     Parameters
     ----------
     folder : Path
-        Holds ``LR`` and ``HR``.
+        Of the images.
     backend, plugin : str, PluginName
         Id of the backend, and who has it.
     parameters : dict
         Of the backend.
-    mode, lr_separation, hr_separation
-        As for `frames.frame_passes`.
-    blank_photons, seed
-        As for `VirtualSet.sequence`.
+    mode : Mode
+        How the images are gone through.
     output : Path
         Folder for the results; it must not exist.
     """
@@ -52,11 +56,25 @@ class InferenceJob(_Object):
     plugin: PluginName
     parameters: dict[str, Any] = Field(default_factory=dict)
     mode: Mode = Mode.CONTINUOUS
+    output: Path
+
+
+class VirtualJob(_Job):
+    """A run on a virtual experiment, with folders ``LR`` and ``HR``.
+
+    Parameters
+    ----------
+    lr_separation, hr_separation
+        As for `frames.frame_passes`.
+    blank_photons, seed
+        As for `VirtualSet.sequence`.
+    """
+
+    kind: Literal["virtual"] = "virtual"
     lr_separation: int = 1
     hr_separation: int = 20
     blank_photons: float | None = None
     seed: int = 0
-    output: Path
 
     def name(self, noise_level: str) -> str:
         """Return the name of results: XFusion's, with the backend in place of the model.
@@ -73,6 +91,55 @@ class InferenceJob(_Object):
             level = f"{math.log10(self.blank_photons):g}"
         name = f"{self.backend}_stf_lr_r_{self.lr_separation}_hr_d_{self.hr_separation}_b0_{level}"
         return f"{name}_double" if self.mode is Mode.DOUBLE else name
+
+    def open(self) -> VirtualFrames:
+        """Look at the folders; raises as `VirtualSet.open`."""
+        images = VirtualSet.open(self.folder)
+        return VirtualFrames(
+            images,
+            self.name(images.noise_level),
+            self.mode,
+            self.lr_separation,
+            self.hr_separation,
+            self.blank_photons,
+            self.seed,
+        )
+
+
+class ActualJob(_Job):
+    """A run on one case of a real experiment in XFusion's layout.
+
+    Parameters
+    ----------
+    match : CameraMatch
+        Where, when and how bright a pixel of one camera is in the other.
+    xfusion_matching : bool
+        Use XFusion's rules for which frames belong together.
+    """
+
+    kind: Literal["actual"] = "actual"
+    match: CameraMatch
+    xfusion_matching: bool = False
+
+    def open(self) -> ActualFrames:
+        """Look at the case; raises as `open_case`."""
+        case = open_case(self.folder)
+        return ActualFrames(case, self.match, self.mode, self.xfusion_matching)
+
+
+InferenceJob = Annotated[VirtualJob | ActualJob, Field(discriminator="kind")]
+_JOB: TypeAdapter[VirtualJob | ActualJob] = TypeAdapter(InferenceJob)
+
+
+def parse_job(line: str) -> VirtualJob | ActualJob:
+    """Return the job of a line.
+
+    Raises
+    ------
+    ValueError
+        The line is none.
+    """
+    return _JOB.validate_json(line)
 
 
 class Started(_Object):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from xfusion_bluesky.inference.frames import frame_passes
+from xfusion_bluesky.inference.frame_set import FrameSet
 from xfusion_bluesky.inference.jobs import (
     Failed,
     InferenceJob,
@@ -21,7 +21,6 @@ from xfusion_bluesky.inference.jobs import (
 from xfusion_bluesky.inference.process import InferenceProcess, Limits, ProcessFailed
 from xfusion_bluesky.inference.results import LOG, ScoreFile, Summary, write_settings
 from xfusion_bluesky.inference.scoring import FrameScore, image_name
-from xfusion_bluesky.inference.virtual_set import VirtualSet
 
 __all__ = ["InferenceRefused", "Outcome", "infer"]
 
@@ -57,18 +56,18 @@ class Outcome:
 
 def infer(
     job: InferenceJob,
-    source: VirtualSet,
+    source: FrameSet,
     limits: Limits,
     on_frame: Callable[[], object] = lambda: None,
 ) -> Outcome:
-    """Run a backend on a virtual experiment and write images, scores and settings.
+    """Run a backend on images and write images, scores and settings.
 
     Parameters
     ----------
     job : InferenceJob
         What to do.
-    source : VirtualSet
-        Its folder, opened.
+    source : FrameSet
+        Its images, opened.
     limits : Limits
         What the backend may take.
     on_frame : callable
@@ -81,16 +80,14 @@ def infer(
     OSError
         The results cannot be written; the folder for them exists already, for instance.
     """
-    passes = frame_passes(len(source), job.mode, job.lr_separation, job.hr_separation)
-    waiting = [frame for each in passes for frame in each.targets]
-    name = job.name(source.noise_level)
+    waiting = [frame for each in source.passes() for frame in each.targets]
     with InferenceProcess(job, limits) as process:
         messages = process.messages()
         started = _started(job, messages)
-        process.keep_output(job.output / LOG, name)
-        record = _record(job, source, name, started)
+        process.keep_output(job.output / LOG, source.title)
+        record = _record(job, source, started)
         write_settings(job.output, record)
-        with ScoreFile(job.output / f"error_{name}.csv") as file:
+        with ScoreFile(job.output / source.score_file) as file:
             failure = "it was cut short"
             try:
                 failure = _follow(messages, waiting, file, on_frame)
@@ -146,24 +143,20 @@ def _follow(
     return f"its process left out {left} frames" if left else ""
 
 
-def _remove_strays(job: InferenceJob, source: VirtualSet, scores: Sequence[FrameScore]) -> None:
+def _remove_strays(job: InferenceJob, source: FrameSet, scores: Sequence[FrameScore]) -> None:
     """Remove images of frames that a process had no time to score."""
-    stems = source.lr.files
-    scored = {image_name(stems[score.index].stem, score) for score in scores}
+    scored = {image_name(source.stem(score.index), score) for score in scores}
     for file in job.output.glob("*.png*"):
         if file.name not in scored:
             file.unlink(missing_ok=True)
 
 
-def _record(job: InferenceJob, source: VirtualSet, name: str, started: Started) -> dict[str, Any]:
+def _record(job: InferenceJob, source: FrameSet, started: Started) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": source.title,
         "status": "running",
         "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "set": str(source.folder.resolve()),
-        "images": len(source),
-        "lr": str(source.lr.format),
-        "hr": str(source.hr.format),
+        **source.facts,
         "backend": {
             "id": job.backend,
             "distribution": job.plugin.distribution,
@@ -171,11 +164,6 @@ def _record(job: InferenceJob, source: VirtualSet, name: str, started: Started) 
             "weights": started.weights,
         },
         "parameters": job.parameters,
-        "mode": str(job.mode),
-        "lr_separation": job.lr_separation,
-        "hr_separation": job.hr_separation,
-        "blank_photons": job.blank_photons,
-        "seed": job.seed,
         "software": {"xfusion-bluesky": version("xfusion-bluesky")},
     }
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,12 @@ from xfusion_bluesky.formats.errors import FormatError
 from xfusion_bluesky.formats.image_folder import ImageFolder
 from xfusion_bluesky.fusion.arrays import BoolArray, Float32Array
 from xfusion_bluesky.fusion.noise import NoiseModel, poisson
+from xfusion_bluesky.fusion.normalisation import UNIT, Normalisation
 from xfusion_bluesky.fusion.operators import SCALE
 from xfusion_bluesky.fusion.sequence import DualSequence
-from xfusion_bluesky.inference.frames import FramePass
+from xfusion_bluesky.inference.frames import FramePass, Mode, frame_passes
 
-__all__ = ["VirtualSet"]
+__all__ = ["VirtualFrames", "VirtualSet"]
 
 _LEVEL = re.compile(r"_b0_([0-9]+(?:\.[0-9]+)?)$")
 _FRAME_INTERVAL_NS = 20_000.0
@@ -102,6 +104,95 @@ class VirtualSet:
             _FRAME_INTERVAL_NS * np.array(frames.hr),
             noise=NoiseModel() if photons is None else NoiseModel.from_blank_photons(photons),
         )
+
+
+@dataclass(frozen=True)
+class VirtualFrames:
+    """A virtual experiment and what is made of it (a FrameSet).
+
+    Parameters
+    ----------
+    images : VirtualSet
+        The folders.
+    title : str
+        Name of the results.
+    mode, lr_separation, hr_separation
+        As for `frames.frame_passes`.
+    blank_photons, seed
+        As for `VirtualSet.sequence`.
+    """
+
+    images: VirtualSet
+    title: str
+    mode: Mode
+    lr_separation: int
+    hr_separation: int
+    blank_photons: float | None
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """Folder of the set."""
+        return self.images.folder
+
+    @property
+    def score_file(self) -> str:
+        """Name of the file with all scores, as XFusion has it."""
+        return f"error_{self.title}.csv"
+
+    @property
+    def bits(self) -> int:
+        """Bits of HR images."""
+        return self.images.hr.format.bits
+
+    @property
+    def image_count(self) -> int:
+        """How many images `check` reads."""
+        return 2 * len(self.images)
+
+    @property
+    def limits(self) -> Normalisation:
+        """White is 1."""
+        return UNIT
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was asked for and found."""
+        return {
+            "set": str(self.path.resolve()),
+            "images": len(self.images),
+            "lr": str(self.images.lr.format),
+            "hr": str(self.images.hr.format),
+            "mode": str(self.mode),
+            "lr_separation": self.lr_separation,
+            "hr_separation": self.hr_separation,
+            "blank_photons": self.blank_photons,
+            "seed": self.seed,
+        }
+
+    def passes(self) -> tuple[FramePass, ...]:
+        """Return the runs of the backend; see `frames.frame_passes`."""
+        return frame_passes(len(self.images), self.mode, self.lr_separation, self.hr_separation)
+
+    def sequence(self, frames: FramePass) -> DualSequence:
+        """Return what a backend gets in a run."""
+        return self.images.sequence(frames, self.blank_photons, self.seed)
+
+    def truth(self, number: int) -> Float32Array:
+        """Return the HR image of the moment."""
+        return self.images.hr.frame(number)
+
+    def stem(self, number: int) -> str:
+        """Return the name of an LR image without suffix."""
+        return self.images.lr.files[number].stem
+
+    def is_given(self, number: int, frames: FramePass) -> bool:
+        """Whether the HR image of the moment is among those of a run."""
+        return number in frames.hr
+
+    def check(self, on_image: Callable[[], object]) -> None:
+        """Read every image once; see `ImageFolder.check`."""
+        self.images.check(on_image)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,18 +16,19 @@ from xfusion_bluesky.backends.contract import Backend
 from xfusion_bluesky.backends.registry import Registry
 from xfusion_bluesky.backends.runner import checked_frames
 from xfusion_bluesky.formats.images import write_image
-from xfusion_bluesky.inference.frames import frame_passes
+from xfusion_bluesky.inference.frame_set import FrameSet
 from xfusion_bluesky.inference.jobs import (
+    ActualJob,
     Failed,
     Finished,
-    InferenceJob,
     Message,
     Refused,
     Scored,
     Started,
+    VirtualJob,
+    parse_job,
 )
 from xfusion_bluesky.inference.scoring import Scorer, image_name
-from xfusion_bluesky.inference.virtual_set import VirtualSet
 from xfusion_bluesky.processing.discovery import entry_points
 from xfusion_bluesky.processing.plugin_errors import in_words
 
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     os.set_inheritable(options.fd, False)
     faulthandler.enable()
-    job = InferenceJob.model_validate_json(options.job)
+    job = parse_job(options.job)
 
     def tell(message: Message) -> None:
         # A plugin may hang where no Python runs, and who would kill it may have gone.
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     os._exit(0)
 
 
-def _do(job: InferenceJob, tell: Callable[[Message], None]) -> Message:
+def _do(job: VirtualJob | ActualJob, tell: Callable[[Message], None]) -> Message:
     registry = Registry.from_entry_points(e for name, e in entry_points() if name == job.plugin)
     try:
         backend = registry.create(job.backend, job.parameters)
@@ -89,19 +90,19 @@ def _do(job: InferenceJob, tell: Callable[[Message], None]) -> Message:
     return Finished()
 
 
-def _fuse(job: InferenceJob, backend: Backend, tell: Callable[[Message], None]) -> None:
-    source = VirtualSet.open(job.folder)
-    passes = frame_passes(len(source), job.mode, job.lr_separation, job.hr_separation)
-    for frames in passes:
-        sequence = source.sequence(frames, job.blank_photons, job.seed)
-        scorer = Scorer.of(source.sequence(frames, job.blank_photons, job.seed), frames)
+def _fuse(job: VirtualJob | ActualJob, backend: Backend, tell: Callable[[Message], None]) -> None:
+    source: FrameSet = job.open()
+    for frames in source.passes():
+        # Two sequences: what scores have read is not ready for the backend, whose time is taken.
+        scorer = Scorer.of(source, frames)
         places = np.searchsorted(frames.lr, frames.targets).tolist()
-        for timed in checked_frames(backend, sequence, places):
+        for timed in checked_frames(backend, source.sequence(frames), places):
             number = frames.lr[timed.frame.target]
-            score = scorer.score(timed, source.hr.frame(number))
+            given = source.is_given(number, frames)
+            score = scorer.score(timed, source.truth(number), given)
             if score.valid:
-                name = image_name(source.lr.files[number].stem, score)
-                write_image(job.output / name, timed.frame.image, source.hr.format.bits)
+                name = image_name(source.stem(number), score)
+                write_image(job.output / name, timed.frame.image, source.bits)
             tell(Scored(score=score))
 
 

@@ -22,6 +22,7 @@ from xfusion_bluesky.processing.jobs import (
     Message,
     Ready,
     ReconstructionJob,
+    Working,
     parse_message,
 )
 
@@ -48,7 +49,7 @@ class Limits:
     Parameters
     ----------
     deadline_s : float
-        Longest time for a job.
+        Longest time from the beginning of a job to its first frame, and from each to the next.
     memory_mb : float
         Most resident memory of the process and its descendants together, MB.
     log_mb : float
@@ -208,14 +209,16 @@ class BackendProcess:
         self._await_ready()
         self._to_say = memoryview(job.line())
         limit_s = self._limits.deadline_s
-        deadline = time.monotonic() + limit_s
+        too_late = f"was killed after the deadline of {limit_s:g} s without a frame (deadline_s)"
         conversation = Conversation(job)
         while True:
-            message = self._next(deadline, f"was killed after the deadline of {limit_s:g} s")
+            message = self._next(time.monotonic() + limit_s, too_late)
             try:
                 conversation.check(message)
             except ValueError as error:
                 raise BackendFailed(f"backend process said nonsense: {error}") from error
+            if isinstance(message, Working):
+                continue
             yield message
             if isinstance(message, Finished | Failed):
                 return

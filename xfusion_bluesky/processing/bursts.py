@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
+
+from xfusion_bluesky.calibration.errors import CalibrationError
+from xfusion_bluesky.calibration.record import CalibrationRecord
 from xfusion_bluesky.catalog import Catalog
 from xfusion_bluesky.configuration import Folders
+from xfusion_bluesky.documents.corrections import Corrections
 from xfusion_bluesky.documents.journal import journal_path, read_journal
 from xfusion_bluesky.documents.paths import UnsafePath, check_inside, local_file
 from xfusion_bluesky.documents.raw import Burst, bursts_of
@@ -19,10 +25,11 @@ __all__ = ["BurstFinder", "BurstNotFound"]
 
 _LOG = logging.getLogger(__name__)
 _CACHE_FOLDER = "cache"
+_REFERENCES = ("dark_uid", "flat_uid")
 
 
 class BurstNotFound(LookupError):
-    """A stored burst, or the reference that it names, cannot be had."""
+    """A stored burst, or what it is to be corrected with, cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,8 @@ class BurstFinder:
             )
         return sorted(found, key=lambda burst: burst.seq_num)
 
-    def references(self, burst: Burst) -> tuple[Burst | None, Burst | None]:
-        """Return the dark and the flat that a burst names, None where it names none.
+    def corrections(self, burst: Burst) -> Corrections:
+        """Return what a burst is corrected with: what its run names, or else its calibration.
 
         Parameters
         ----------
@@ -83,13 +90,90 @@ class BurstFinder:
         Raises
         ------
         BurstNotFound, CatalogError
-            As for `find`.
+            Something that is named cannot be had.
         """
-        dark, flat = (
-            self.find(str(uid))[0] if (uid := burst.start.get(key)) else None
-            for key in ("dark_uid", "flat_uid")
+        uid = burst.start.get("calibration_uid")
+        record = None if uid is None else self.calibration(str(uid))
+        dark_uid, flat_uid = _reference_uids(burst, record)
+        return Corrections(
+            () if dark_uid is None else tuple(self.find(dark_uid)),
+            () if flat_uid is None else tuple(self.find(flat_uid)),
+            None if uid is None else str(uid),
+            record,
         )
-        return dark, flat
+
+    def corrections_here(self, burst: Burst) -> tuple[Corrections, tuple[str, ...]]:
+        """Return what a burst is corrected with as far as this machine has it; asks no server.
+
+        Parameters
+        ----------
+        burst : Burst
+            A dual burst.
+
+        Returns
+        -------
+        Corrections
+            What is here.
+        tuple of str
+            A sentence about each thing that is named and not here.
+        """
+        missing = []
+        uid = burst.start.get("calibration_uid")
+        record = None
+        if uid is not None:
+            try:
+                record = self._calibration_here(str(uid))
+                why = "was not found"
+            except BurstNotFound as error:
+                why = str(error)
+            if record is None:
+                missing.append(f"calibration_uid {uid}: {why}")
+        found: list[tuple[Burst, ...]] = []
+        for key, reference_uid in zip(_REFERENCES, _reference_uids(burst, record), strict=True):
+            bursts = [] if reference_uid is None else self._in_journal(reference_uid, None)
+            if reference_uid is not None and not bursts:
+                missing.append(f"{key} {reference_uid}: was not found")
+            found.append(tuple(bursts))
+        used_uid = None if record is None else str(uid)
+        return Corrections(found[0], found[1], used_uid, record), tuple(missing)
+
+    def calibration(self, uid: str) -> CalibrationRecord:
+        """Return the record of a calibration run: from its file, its journal, or Tiled.
+
+        Parameters
+        ----------
+        uid : str
+            Full uid of the calibration run.
+
+        Raises
+        ------
+        BurstNotFound
+            The run has no record, or a damaged one.
+        CatalogError
+            Tiled is needed and does not answer, or has no such run.
+        """
+        record = self._calibration_here(uid)
+        if record is not None:
+            return record
+        with self.catalog() as catalog:
+            return _record_of(catalog.calibration(uid).metadata["start"], f"the run {uid} in Tiled")
+
+    def _calibration_here(self, uid: str) -> CalibrationRecord | None:
+        for root in self.folders.raw_roots:
+            try:
+                file = CalibrationRecord.file(root, uid)
+                if self._visible(f"file://localhost{file}") is not None:
+                    return CalibrationRecord.load(file)
+            except CalibrationError as error:
+                raise BurstNotFound(str(error)) from error
+        try:
+            path = journal_path(self.folders.journal, uid)
+            documents = read_journal(path) if path.exists() else ()
+            start = next((document for name, document in documents if name == "start"), None)
+        except (ValueError, OSError) as error:
+            _LOG.warning("The journal of run %s is no help, Tiled is asked: %s", uid, error)
+            return None
+        return None if start is None else _record_of(start, f"the journal of run {uid}")
 
     def _in_journal(self, raw_uid: str, seq_nums: Collection[int] | None) -> list[Burst]:
         try:
@@ -132,3 +216,24 @@ class BurstFinder:
         except UnsafePath:
             return False
         return burst.phantom.file.is_file() and burst.shimadzu.file.is_file()
+
+
+def _reference_uids(
+    burst: Burst, record: CalibrationRecord | None
+) -> tuple[str | None, str | None]:
+    """Return uids of dark and flat; those of the calibration stand in for what a run lacks."""
+    dark = burst.start.get("dark_uid") or (record and record.uid_of("dark"))
+    flat = burst.start.get("flat_uid") or (record and record.uid_of("flat"))
+    return (str(dark) if dark else None), (str(flat) if flat else None)
+
+
+def _record_of(start: Mapping[str, Any], where: str) -> CalibrationRecord:
+    try:
+        return CalibrationRecord.model_validate(start.get("calibration"))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(["calibration", *(str(part) for part in first["loc"])])
+        raise BurstNotFound(
+            f"There is no usable calibration in {where}: {key}: {first['msg']}. Name another one "
+            "('xfusion-bluesky calibration list'), or calibrate again. Nothing has been changed."
+        ) from error

@@ -55,6 +55,11 @@ class FoundBackend(_Answer):
     source: PluginName
     distribution_version: str
 
+    @property
+    def takes_weights(self) -> bool:
+        """Whether it cannot run as it is: its parameters have to be those of ``--weights FILE``."""
+        return self.unavailable is not None and self.weights is None
+
 
 class PluginAside(_Answer):
     """A plugin that is installed and not used, why, and what to do about it."""

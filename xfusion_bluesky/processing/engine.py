@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any
 
 from xfusion_bluesky.configuration import Configuration
+from xfusion_bluesky.documents.corrections import Corrections
+from xfusion_bluesky.documents.frame_times import Traversal
 from xfusion_bluesky.documents.journal import JournalWriter, journal_path
 from xfusion_bluesky.documents.processed import (
     BackendIdentity,
@@ -34,6 +36,7 @@ from xfusion_bluesky.processing.jobs import (
 from xfusion_bluesky.processing.ledger import Ledger, Reconstruction
 from xfusion_bluesky.processing.schedule import Schedule
 from xfusion_bluesky.processing.shards import DRAFT_SUFFIX
+from xfusion_bluesky.processing.weights import pinned
 
 __all__ = ["Engine"]
 
@@ -44,8 +47,8 @@ _MOST_ABORTS = 3
 @dataclass(frozen=True)
 class _Request:
     burst: Burst
-    dark: Burst | None
-    flat: Burst | None
+    corrections: Corrections
+    traversal: Traversal
     retry: bool
 
 
@@ -106,11 +109,11 @@ class Engine:
     def submit(
         self,
         burst: Burst,
-        dark: Burst | None,
-        flat: Burst | None,
+        corrections: Corrections | None = None,
         *,
         retry: bool = False,
         backends: Mapping[str, Mapping[str, Any]] | None = None,
+        traversal: Traversal | None = None,
     ) -> list[str]:
         """Reconstruct a burst with every backend that has not done so; returns at once.
 
@@ -118,13 +121,15 @@ class Engine:
         ----------
         burst : Burst
             What to reconstruct.
-        dark, flat : Burst or None
-            References; without both, counts are fused.
+        corrections : Corrections, optional
+            References and calibration; without references, counts are fused.
         retry : bool
             Also try again what failed, even with a backend that was set aside. What was cut short
             is tried again up to three times.
         backends : mapping of str to mapping, optional
             Parameters of each backend to use, by id; by default those of the configuration.
+        traversal : {"continuous", "double"}, optional
+            How the burst is gone through; by default as configured.
 
         Returns
         -------
@@ -141,7 +146,9 @@ class Engine:
             backends = {each: self._parameters(each) for each in self.backends}
         for backend_id in backends:
             self._found.result().find(backend_id)
-        request = _Request(burst, dark, flat, retry)
+        request = _Request(
+            burst, corrections or Corrections(), traversal or self._settings.traversal, retry
+        )
         return [self._begin(request, each, values) for each, values in backends.items()]
 
     def close(self) -> None:
@@ -202,9 +209,12 @@ class Engine:
         fallback_for: str | None = None,
     ) -> str:
         """Schedule a reconstruction unless it was made; return the uid of the run that answers."""
-        backend = _identity(self._found.result().find(backend_id))
+        found = self._found.result().find(backend_id)
+        if found.takes_weights:
+            parameters = pinned(parameters)
+        backend = _identity(found, parameters)
         burst = request.burst
-        key = reconstruction_key(burst, backend, parameters)
+        key = reconstruction_key(burst, backend, parameters, request.corrections, request.traversal)
         with self._claiming:
             last = self._ledger.last_attempt(key)
             if last is not None and not self._may_begin(last, request.retry):
@@ -254,6 +264,8 @@ class Engine:
                     task.backend,
                     task.parameters,
                     task.entry.attempt,
+                    corrections=task.request.corrections,
+                    traversal=task.request.traversal,
                     fallback_for=task.fallback_for,
                 )
                 state, reason, verdict = self._outcome(task, run)
@@ -300,8 +312,8 @@ class Engine:
         name = f"{burst.seq_num}-{task.backend.id}-{task.entry.uid}"
         job = ReconstructionJob(
             burst=burst,
-            dark=request.dark,
-            flat=request.flat,
+            corrections=request.corrections,
+            traversal=request.traversal,
             parameters=dict(task.parameters),
             folder=folders.processed / burst.raw_uid / name,
             shard_frames=settings.shard_frames,
@@ -326,5 +338,7 @@ class Engine:
                 draft.unlink(missing_ok=True)
 
 
-def _identity(found: FoundBackend) -> BackendIdentity:
-    return BackendIdentity(found.id, found.source.distribution, found.version, found.weights)
+def _identity(found: FoundBackend, parameters: Mapping[str, Any]) -> BackendIdentity:
+    given = parameters.get("sha256") if found.takes_weights else None
+    weights = given if isinstance(given, str) else found.weights
+    return BackendIdentity(found.id, found.source.distribution, found.version, weights)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from xfusion_bluesky.documents.corrections import Corrections
+from xfusion_bluesky.documents.frame_times import Traversal, targets_of
 from xfusion_bluesky.documents.processed import FrameRecord, Verdict
 from xfusion_bluesky.documents.raw import Burst
 
@@ -23,13 +25,18 @@ class ReconstructionJob(_Line):
     """A burst to reconstruct, and where to put the frames."""
 
     burst: Burst
-    dark: Burst | None = None
-    flat: Burst | None = None
+    corrections: Corrections = Corrections()
+    traversal: Traversal = "continuous"
     parameters: dict[str, Any] = Field(default_factory=dict)
     folder: Path
     shard_frames: int = Field(16, ge=1)
     shard_seconds: float = Field(2.0, gt=0)
     hold_out: bool = False
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """LR frames to make, in order."""
+        return targets_of(self.burst, self.corrections.calibration, self.traversal)
 
 
 class Ready(_Line):
@@ -44,6 +51,12 @@ class Started(_Line):
     kind: Literal["started"] = "started"
     shape: tuple[int, int]
     has_truth: bool
+
+
+class Working(_Line):
+    """The backend has made a frame; that is all: the frame comes in a file."""
+
+    kind: Literal["working"] = "working"
 
 
 class ShardWritten(_Line):
@@ -72,7 +85,7 @@ class Failed(_Line):
     traceback: str = ""
 
 
-Message = Ready | Started | ShardWritten | Finished | Failed
+Message = Ready | Started | Working | ShardWritten | Finished | Failed
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 
@@ -102,6 +115,9 @@ class Conversation:
         self._job = job
         self._started = False
         self._frames = 0
+        # Each HR frame may have to be guessed as well. Twice that: who makes too many is found out
+        # elsewhere, and here nobody shall go on for ever.
+        self._signs_left = 2 * (len(job.targets) + job.burst.phantom.shape[0])
 
     def check(self, message: Message) -> None:
         """Take the next message.
@@ -114,12 +130,14 @@ class Conversation:
         match message:
             case Started() if not self._started:
                 self._started = True
+            case Working() if self._started and self._signs_left:
+                self._signs_left -= 1
             case ShardWritten(file=file, first=first, frames=frames) if self._started:
                 if first != self._frames or file.parent != self._job.folder:
                     raise ValueError(f"a file {file} of frames from {first} on")
                 self._frames += len(frames)
             case Finished(made=made, masked=masked) if self._started:
-                asked = self._job.burst.shimadzu.shape[0]
+                asked = len(self._job.targets)
                 if not made + masked == self._frames == asked:
                     raise ValueError(
                         f"it has finished with {made} + {masked} frames, {self._frames} are in "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +14,60 @@ import numpy.typing as npt
 from xfusion_bluesky.backends.contract import Backend, FusedFrame
 from xfusion_bluesky.backends.runner import TimedFrame, checked_frames
 from xfusion_bluesky.documents.processed import FlagRecord, FrameRecord, Interval, Verdict
-from xfusion_bluesky.documents.sequence import TruthSource
+from xfusion_bluesky.fusion.arrays import Float32Array
 from xfusion_bluesky.fusion.conformal import ConformalInterval
-from xfusion_bluesky.fusion.holdout import HeldOut, HeldOutScore, leave_one_out
+from xfusion_bluesky.fusion.flags import Flag
+from xfusion_bluesky.fusion.holdout import HeldOut, HeldOutPass, HeldOutScore, leave_one_out
 from xfusion_bluesky.fusion.metrics import aad, psnr, ssim
 from xfusion_bluesky.fusion.normalisation import Normalisation
 from xfusion_bluesky.fusion.quality import SequenceQuality
 from xfusion_bluesky.fusion.sequence import DualSequence, NoHRFrameError
 
-__all__ = ["Judge"]
+__all__ = ["HeldOutTruth", "Judge", "Truth"]
 
 _LOG = logging.getLogger(__name__)
 _SMALLEST_SSIM_SIDE_PX = 11
 _FEWEST_HR_FRAMES = 3
 _FEWEST_FOR_INTERVAL = 3
 _ALPHA = 0.1
+
+
+class Truth(Protocol):
+    """What fused frames should be, by LR frame; also a sequence of images, for percentiles."""
+
+    def frame(self, i: int) -> Float32Array:
+        """Return what LR frame `i` should become, (H, W) float32; NaN where it is not known."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, k: int) -> Float32Array: ...
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutTruth:
+    """HR frames as the truth of the LR frames of their times.
+
+    Parameters
+    ----------
+    sequence : DualSequence
+        The burst with all of its HR frames.
+    held : dict of int to int
+        HR frame by LR frame, in order.
+    """
+
+    sequence: DualSequence
+    held: dict[int, int]
+
+    def frame(self, i: int) -> Float32Array:
+        """Return the HR frame at the time of LR frame `i`; NaN in its masked pixels."""
+        j = self.held[i]
+        return np.where(self.sequence.hr_mask(j), self.sequence.hr(j), np.float32(np.nan))
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def __getitem__(self, k: int) -> Float32Array:
+        return self.frame(list(self.held)[k])
 
 
 class Judge:
@@ -37,16 +77,22 @@ class Judge:
     ----------
     sequence : DualSequence
         The burst.
-    truth : TruthSource or None
-        Of a simulated burst.
+    truth : Truth or None
+        What its frames should be.
     flags : tuple of str
         That every frame gets.
+    findings : sequence of Flag
+        On the burst, known already.
     """
 
     def __init__(
-        self, sequence: DualSequence, truth: TruthSource | None, flags: tuple[str, ...]
+        self,
+        sequence: DualSequence,
+        truth: Truth | None,
+        flags: tuple[str, ...],
+        findings: Sequence[Flag] = (),
     ) -> None:
-        self._sequence, self._flags = sequence, flags
+        self._sequence, self._flags, self._findings = sequence, flags, findings
         self._quality = SequenceQuality(sequence)
         self._truth, self._scale = truth, _scale_of(truth)
 
@@ -63,14 +109,46 @@ class Judge:
         timed : TimedFrame
             From `checked_frames`.
         """
-        frame, sequence, flags = timed.frame, self._sequence, self._flags
+        return self._record(timed, self._sequence, self._quality, self._flags)
+
+    def of_pass(self, held_out: HeldOutPass) -> Callable[[TimedFrame], FrameRecord]:
+        """Return what gives the numbers of the frames of one run of the traversal ``double``.
+
+        Parameters
+        ----------
+        held_out : HeldOutPass
+            The run.
+        """
+        view = held_out.sequence
+        quality = SequenceQuality(view, screening=self._quality.screening)
+
+        def record(timed: TimedFrame) -> FrameRecord:
+            near = view.neighbours(timed.frame.target)
+            one_sided = None in (near.before, near.after)
+            flags = (*self._flags, "one-sided") if one_sided else self._flags
+            numbers = {
+                "lr_index": timed.frame.target,
+                "hr_index": held_out.held[timed.frame.target],
+            }
+            return self._record(timed, view, quality, flags).model_copy(update=numbers)
+
+        return record
+
+    def _record(
+        self,
+        timed: TimedFrame,
+        sequence: DualSequence,
+        quality: SequenceQuality,
+        flags: tuple[str, ...],
+    ) -> FrameRecord:
+        frame = timed.frame
         before, after, neither = frame.attention or (math.nan, math.nan, math.nan)
         masked = not np.isfinite(frame.image).any()
         values: dict[str, float] = {}
         if not masked:
-            quality = self._quality.frame(frame.target, frame.image)
-            values |= quality.scalars()
-            flags = (*flags, *(flag.name for flag in quality.flags))
+            judged = quality.frame(frame.target, frame.image)
+            values |= judged.scalars()
+            flags = (*flags, *(flag.name for flag in judged.flags))
             if frame.variance is not None:
                 values["sigma"] = math.sqrt(float(np.nanmean(frame.variance)))
             values |= self._against_truth(frame)
@@ -108,7 +186,7 @@ class Judge:
                 severity=flag.severity.value,
                 reason=flag.reason,
             )
-            for flag in self._quality.flags
+            for flag in (*self._findings, *self._quality.flags)
         )
         hr_frames = int(np.count_nonzero(self._sequence.hr_valid))
         if not hold_out or hr_frames < _FEWEST_HR_FRAMES:
@@ -173,7 +251,7 @@ class Judge:
         return values
 
 
-def _scale_of(truth: TruthSource | None) -> Normalisation | None:
+def _scale_of(truth: Truth | None) -> Normalisation | None:
     if truth is None:
         return None
     try:

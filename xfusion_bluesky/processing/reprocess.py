@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from xfusion_bluesky.documents.corrections import Corrections
+from xfusion_bluesky.documents.frame_times import Traversal
 from xfusion_bluesky.documents.raw import Burst
 from xfusion_bluesky.processing.bursts import BurstFinder
 from xfusion_bluesky.processing.ledger import Ledger
@@ -27,11 +29,11 @@ class Submit(Protocol):
     def __call__(
         self,
         burst: Burst,
-        dark: Burst | None,
-        flat: Burst | None,
+        corrections: Corrections | None = None,
         *,
         retry: bool = False,
         backends: Mapping[str, Mapping[str, Any]] | None = None,
+        traversal: Traversal | None = None,
     ) -> list[str]:
         """Begin what was not done yet; return the processed runs that answer."""
 
@@ -91,11 +93,16 @@ class RequestServer:
     def _begin(self, request: ReconstructionRequest) -> list[str]:
         uids: list[str] = []
         for burst in self._finder.find(request.raw_uid, request.seq_nums):
-            dark, flat = self._finder.references(burst)
             if request.calibration_uid is not None:
                 start = {**burst.start, "calibration_uid": request.calibration_uid}
                 burst = replace(burst, start=start)
-            uids += self._submit(burst, dark, flat, retry=request.retry, backends=request.backends)
+            uids += self._submit(
+                burst,
+                self._finder.corrections(burst),
+                retry=request.retry,
+                backends=request.backends,
+                traversal=request.traversal,
+            )
         return uids
 
     def _finish(self, going: dict[str, list[str]]) -> None:
@@ -124,7 +131,7 @@ def wait_for_runs(
     uids : collection of str
         Processed runs.
     timeout_s : float
-        Longest wait.
+        Longest wait after the last of them has ended; until then the service watches over them.
     alive : callable
         Whether the service still runs.
     tell : callable
@@ -133,7 +140,7 @@ def wait_for_runs(
     Raises
     ------
     TimeoutError
-        Some are missing after `timeout_s`.
+        Some are missing that long after they ended.
     ConnectionError
         The service has ended.
     """
@@ -143,6 +150,8 @@ def wait_for_runs(
         while True:
             running = {entry.uid for entry in ledger.running()}
             shown = ledger.in_tiled()
+            if not running.isdisjoint(uids):
+                deadline = time.monotonic() + timeout_s
             waiting = [uid for uid in uids if uid in running or uid not in shown]
             tell(waiting)
             if not waiting:
@@ -150,8 +159,8 @@ def wait_for_runs(
             log = f"see logs/service.log in {state_folder}; the raw data are safe"
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"After {timeout_s:g} s {len(waiting)} of {len(uids)} reconstructions are not "
-                    f"in Tiled: {log}."
+                    f"{timeout_s:g} s after they ended, {len(waiting)} of {len(uids)} "
+                    f"reconstructions are not in Tiled: {log}."
                 )
             if not alive():
                 raise ConnectionError(

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from xfusion_bluesky.documents.frame_times import Traversal
+
 __all__ = ["Answer", "ReconstructionRequest", "RequestQueue"]
 
 FOLDER_NAME = "requests"
@@ -40,6 +42,8 @@ class ReconstructionRequest(_Message):
     """Parameters by backend id, exactly those that the backend is made with."""
     calibration_uid: Uid | None = None
     """Calibration to use in place of the one that the raw run names."""
+    traversal: Traversal | None = None
+    """How bursts are gone through; as configured by default."""
     retry: bool = False
     """Also try again what failed before."""
 

@@ -22,10 +22,10 @@ from typing import Any
 
 from xfusion_bluesky.catalog import Catalog, CatalogError, check_readable, connect
 from xfusion_bluesky.configuration import Configuration
-from xfusion_bluesky.documents.journal import SUFFIX, JournalReader, journal_path, read_journal
+from xfusion_bluesky.documents.journal import SUFFIX, JournalReader, journal_path
 from xfusion_bluesky.documents.paths import check_inside
 from xfusion_bluesky.documents.processed import ANALYSIS_STAGE
-from xfusion_bluesky.documents.raw import Burst, BurstReader, bursts_of
+from xfusion_bluesky.documents.raw import Burst, BurstReader
 from xfusion_bluesky.processing.bursts import BurstFinder
 from xfusion_bluesky.processing.child import (
     ProcessStartError,
@@ -70,12 +70,12 @@ class ProcessingService:
         self._journal = folders.journal
         self._roots = (folders.raw, *folders.readable)
         self._tell = tell
-        finder = BurstFinder(folders, lambda: closing(connect_catalog(configuration)))
+        self._finder = BurstFinder(folders, lambda: closing(connect_catalog(configuration)))
         self._ledger = Ledger(folders.state)
         self._end_own_orphans()
         self._engine = Engine(configuration, self._ledger)
         queue = RequestQueue(folders.state)
-        self._requests = RequestServer(queue, self._engine.submit, finder, self._ledger)
+        self._requests = RequestServer(queue, self._engine.submit, self._finder, self._ledger)
         self._writer = TiledJournalWriter(
             self._journal, lambda: _checked_catalog(configuration), self._ledger
         )
@@ -154,26 +154,13 @@ class ProcessingService:
 
     def _begin(self, burst: Burst, since_s: float) -> None:
         check_inside(burst, self._roots)
-        references: list[Burst | None] = []
-        for key in ("dark_uid", "flat_uid"):
-            uid = burst.start.get(key)
-            found = None if uid is None else self._reference(str(uid))
-            if uid is not None and found is None:
-                if time.monotonic() - since_s < _LONGEST_WAIT_FOR_REFERENCE_S:
-                    self._waiting.append((since_s, burst))
-                    return
-                _LOG.error("%s of run %s was not found: not corrected", key, burst.raw_uid)
-            references.append(found)
-        self._engine.submit(burst, references[0], references[1])
-
-    def _reference(self, uid: str) -> Burst | None:
-        try:
-            path = journal_path(self._journal, uid)
-            found = bursts_of(read_journal(path)) if path.exists() else []
-        except (ValueError, KeyError):
-            _LOG.exception("The reference run %s cannot be read", uid)
-            return None
-        return found[0] if found else None
+        corrections, missing = self._finder.corrections_here(burst)
+        if missing and time.monotonic() - since_s < _LONGEST_WAIT_FOR_REFERENCE_S:
+            self._waiting.append((since_s, burst))
+            return
+        for what in missing:
+            _LOG.error("Run %s is reconstructed without its %s", burst.raw_uid, what)
+        self._engine.submit(burst, corrections)
 
     def _write(self, ended: threading.Event) -> None:
         trouble: str | None = None

@@ -18,7 +18,13 @@ __all__ = ["why_unusable"]
 _LIMIT_S = 60.0
 
 
-def why_unusable(plugins: Plugins, backend_id: str, parameters: Mapping[str, Any]) -> str:
+def why_unusable(
+    plugins: Plugins,
+    backend_id: str,
+    parameters: Mapping[str, Any],
+    *,
+    limit_s: float = _LIMIT_S,
+) -> str:
     """Return why a backend cannot be made, in one line; "" when it can, or when nobody knows.
 
     Parameters
@@ -29,6 +35,8 @@ def why_unusable(plugins: Plugins, backend_id: str, parameters: Mapping[str, Any
         Which one.
     parameters : mapping
         JSON values.
+    limit_s : float
+        Longest time to try; longer, nobody knows.
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer")
@@ -39,7 +47,7 @@ def why_unusable(plugins: Plugins, backend_id: str, parameters: Mapping[str, Any
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=_LIMIT_S,
+                timeout=limit_s,
                 check=False,
                 start_new_session=True,
             )

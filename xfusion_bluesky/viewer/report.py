@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def save_report(
     with _opened(finder, best.score) as (sequence, truth):
         folder.mkdir(parents=True, exist_ok=True)
         _draw(picture, sequence, truth, reconstructions)
-        frames = (_row(sequence, None, [best], index) for index in range(best.score.frames))
+        frames = (_row(sequence, None, [best], index) for index in best.places)
         save_movie(movie, frames)
     return picture, movie
 
@@ -83,10 +84,10 @@ def save_picture(
 @contextmanager
 def _opened(finder: BurstFinder, score: Score) -> Iterator[tuple[DualSequence, TruthSource | None]]:
     (burst,) = finder.find(score.raw_uid, [score.seq_num])
-    dark, flat = finder.references(burst)
-    with burst_sequence(burst, dark, flat) as sequence:
-        corrected = dark is not None and flat is not None
-        yield sequence, truth_of(burst) if corrected else None
+    corrections = finder.corrections(replace(burst, start={**burst.start, **score.corrected_with}))
+    with burst_sequence(burst, corrections) as sequence:
+        known = corrections.gives_transmission
+        yield sequence, truth_of(burst, sequence.pixel_map) if known else None
 
 
 def _draw(
@@ -95,7 +96,8 @@ def _draw(
     truth: TruthSource | None,
     reconstructions: Sequence[Reconstruction],
 ) -> None:
-    moments = _between_hr_frames(sequence, min(each.score.frames for each in reconstructions))
+    in_all = set.intersection(*(set(each.places) for each in reconstructions))
+    moments = _between_hr_frames(sequence, sorted(in_all))
     rows = [_row(sequence, truth, reconstructions, index) for index in moments]
     score = reconstructions[-1].score
     save_strip(path, rows, title=f"{score.raw_uid[:8]}, burst {score.seq_num}")
@@ -109,8 +111,9 @@ def _row(
     time_ns = float(sequence.lr_time_ns[index])
     nearest = min(known, key=lambda j: abs(sequence.hr_time_ns[j] - time_ns), default=None)
     fused = tuple(
-        Fused(each.score.label, np.asarray(each.frames[index]), _finite(each.psnr_db[index]))
+        Fused(each.score.label, np.asarray(each.frames[place]), _finite(each.psnr_db[place]))
         for each in reconstructions
+        for place in (each.places[index],)
     )
     return StripRow(
         time_ns,
@@ -122,13 +125,13 @@ def _row(
     )
 
 
-def _between_hr_frames(sequence: DualSequence, frames: int) -> list[int]:
+def _between_hr_frames(sequence: DualSequence, lr_frames: Sequence[int]) -> list[int]:
     """Choose moments spread over the burst, each as far from an HR frame as there is nearby."""
     # Without any HR frame one moment is as good as another.
     known = bool(sequence.hr_valid.any())
-    taus = np.array([abs(sequence.tau(k) - 0.5) if known else 0.0 for k in range(frames)])
-    parts = [part for part in np.array_split(np.arange(frames), _PICTURE_ROWS) if part.size]
-    return [int(part[np.argmin(taus[part])]) for part in parts]
+    away = [abs(sequence.tau(k) - 0.5) if known else 0.0 for k in lr_frames]
+    parts = np.array_split(np.arange(len(lr_frames)), _PICTURE_ROWS)
+    return [lr_frames[min(part, key=lambda k: away[k])] for part in parts if part.size]
 
 
 def _finite(value: float) -> float | None:

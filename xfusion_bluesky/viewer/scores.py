@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 UNFINISHED = "unfinished"
 SUCCESS = "success"
+CONTINUOUS = "continuous"
 
+_CORRECTIONS = ("calibration_uid", "dark_uid", "flat_uid")
 _Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -48,6 +50,11 @@ class Score:
         Median of the consistency with the LR frames, NaN where the noise is not known.
     frame_ms : float
         Median time that the backend took for a frame, in ms.
+    traversal : str
+        "continuous", or "double": HR frames were held out, and are what scores compare with.
+    corrected_with : mapping
+        Uids of calibration, dark and flat, by the key under which a raw run names them; empty for
+        runs that do not say.
     """
 
     uid: str
@@ -65,6 +72,8 @@ class Score:
     held_out_psnr_db: float
     chi2: float
     frame_ms: float
+    traversal: str = CONTINUOUS
+    corrected_with: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def settings(self) -> str:
@@ -72,9 +81,14 @@ class Score:
         return " ".join(f"{name}={json.dumps(value)}" for name, value in self.parameters.items())
 
     @property
+    def method(self) -> str:
+        """Backend, and traversal where it is not the usual one."""
+        return self.backend if self.traversal == CONTINUOUS else f"{self.backend} {self.traversal}"
+
+    @property
     def label(self) -> str:
-        """Backend and parameters in one line."""
-        return f"{self.backend} {self.settings}".strip()
+        """Method and parameters in one line."""
+        return f"{self.method} {self.settings}".strip()
 
 
 @dataclass(frozen=True)
@@ -89,11 +103,20 @@ class Reconstruction:
         Of each frame, NaN where there is no truth.
     frames : array client or None
         (frames, H, W) float32; None when there is no frame.
+    lr_frames : tuple of int, optional
+        LR frame of each; None where frame k belongs to LR frame k.
     """
 
     score: Score
     psnr_db: _Numbers
     frames: Any
+    lr_frames: tuple[int, ...] | None = None
+
+    @property
+    def places(self) -> dict[int, int]:
+        """Place of each fused frame by its LR frame."""
+        lr_frames = range(self.score.frames) if self.lr_frames is None else self.lr_frames
+        return {lr_frame: place for place, lr_frame in enumerate(lr_frames)}
 
 
 def read_reconstruction(run: Any) -> Reconstruction:
@@ -132,17 +155,23 @@ def read_reconstruction(run: Any) -> Reconstruction:
         held_out_psnr_db=float(stop.get("quality", {}).get("held_out_psnr_db", math.nan)),
         chi2=_median(columns["chi2"]),
         frame_ms=_median(columns["elapsed_ms"]),
+        traversal=str(start.get("traversal", CONTINUOUS)),
+        corrected_with={key: start[key] for key in _CORRECTIONS if key in start},
     )
-    return Reconstruction(score, columns["psnr_db"], images if frames else None)
+    lr_frames = None
+    if "lr_index" in values:
+        lr_frames = tuple(int(number) for number in np.asarray(values["lr_index"])[:frames])
+    return Reconstruction(score, columns["psnr_db"], images if frames else None, lr_frames)
 
 
 def ranked(reconstructions: Iterable[Reconstruction]) -> list[Reconstruction]:
     """Return the one attempt that counts of each reconstruction, best first.
 
-    It is the last successful attempt, or else the last one. Those with a PSNR come first, highest
-    first; then, where there is no truth, by how well they guess HR frames that they are not shown;
-    then by how near chi2 is to 1, which is what the noise of the LR frames leaves; then what is
-    not successful.
+    It is the last successful attempt, or else the last one. Those that made every frame come before
+    those that guessed HR frames, whose PSNR compares with something else. Then those with a PSNR
+    come first, highest first; then, where there is no truth, by how well they guess HR frames that
+    they are not shown; then by how near chi2 is to 1, which is what the noise of the LR frames
+    leaves; then what is not successful.
 
     Parameters
     ----------
@@ -170,14 +199,15 @@ def best_last(reconstructions: Iterable[Reconstruction]) -> list[Reconstruction]
     return ranked(each for each in made if each.score.seq_num == first)[::-1]
 
 
-def _rank(reconstruction: Reconstruction) -> tuple[bool, float, float, float, str]:
+def _rank(reconstruction: Reconstruction) -> tuple[bool, bool, float, float, float, str]:
     score = reconstruction.score
     chi2 = abs(math.log(score.chi2)) if score.chi2 > 0 else math.inf
     psnr_db, held_out_db = (
         -value if math.isfinite(value) else math.inf
         for value in (score.psnr_db, score.held_out_psnr_db)
     )
-    return score.status != SUCCESS, psnr_db, held_out_db, chi2, score.label
+    double = score.traversal != CONTINUOUS
+    return score.status != SUCCESS, double, psnr_db, held_out_db, chi2, score.label
 
 
 def _of_length(values: Any, length: int) -> _Numbers:

@@ -15,7 +15,10 @@ from xfusion_bluesky.processing.jobs import (
     ReconstructionJob,
     ShardWritten,
     Started,
+    Working,
 )
+from xfusion_bluesky.processing.ledger import Ledger, Reconstruction
+from xfusion_bluesky.processing.reprocess import wait_for_runs
 
 BICUBIC = FoundBackend(
     id="bicubic",
@@ -82,6 +85,9 @@ def test_a_closed_process_does_not_come_back(process, job):
         [Started(shape=(4, 4), has_truth=False), Finished(made=0, masked=0)],
         [Started(shape=(4, 4), has_truth=False)] * 2,
         [Started(shape=(4, 4), has_truth=False), ShardWritten(file="/x/a.h5", first=0, frames=())],
+        [Working()],
+        # Signs of life put off the deadline, but not for ever.
+        [Started(shape=(4, 4), has_truth=False), *[Working()] * 5],
     ],
 )
 def test_what_cannot_be_true_is_not_believed(job, said):
@@ -90,6 +96,18 @@ def test_what_cannot_be_true_is_not_believed(job, said):
         conversation.check(message)
     with pytest.raises(ValueError):
         conversation.check(said[-1])
+
+
+def test_who_waits_for_runs_waits_as_long_as_they_run(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.claim([Reconstruction("uid", "key", 1, "raw", 1)])
+    alive = iter([True] * 4 + [False])
+    with pytest.raises(ConnectionError, match="service ended"):
+        wait_for_runs(tmp_path, ["uid"], 0.2, alive=lambda: next(alive))
+    ledger.end("uid", "fail")
+    with pytest.raises(TimeoutError, match="0 s after they ended, 1 of 1"):
+        wait_for_runs(tmp_path, ["uid"], 0.0)
+    ledger.close()
 
 
 def test_a_log_keeps_the_beginning_and_the_end_and_starts_anew_when_it_is_long(tmp_path):

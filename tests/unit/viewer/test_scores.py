@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +18,7 @@ def made(
     attempt: int = 1,
     seq_num: int = 1,
     held_out_psnr_db: float = math.nan,
+    traversal: str = "continuous",
 ) -> Reconstruction:
     score = Score(
         uid=f"{backend}-{seq_num}-{attempt}",
@@ -34,6 +36,7 @@ def made(
         held_out_psnr_db=held_out_psnr_db,
         chi2=chi2,
         frame_ms=1.0,
+        traversal=traversal,
     )
     return Reconstruction(score, np.array([psnr_db]), None)
 
@@ -57,6 +60,17 @@ def test_without_truth_the_best_leaves_what_the_noise_leaves() -> None:
 def test_without_truth_who_guesses_hidden_hr_frames_better_wins() -> None:
     found = order(made("a", chi2=1.0, held_out_psnr_db=28.0), made("b", held_out_psnr_db=31.0))
     assert found == ["b-1-1", "a-1-1"]
+
+
+def test_what_compares_with_other_frames_comes_after() -> None:
+    held_out = made("a", 50.0, traversal="double")
+    assert order(held_out, made("b", 20.0), made("c")) == ["b-1-1", "c-1-1", "a-1-1"]
+    assert held_out.score.label == "a double"
+
+
+def test_frames_are_found_by_their_lr_frame() -> None:
+    every, some = made("a"), replace(made("b"), lr_frames=(3, 7, 11))
+    assert (every.places, some.places) == ({0: 0}, {3: 0, 7: 1, 11: 2})
 
 
 def test_the_last_successful_attempt_counts_or_else_the_last() -> None:
