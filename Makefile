@@ -34,7 +34,8 @@ $(INSTALLED): $(PROJECTS) constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		--config-settings editable_mode=compat \
-		-e '.[all,dev]' -e plugins/bayesian -e plugins/bicubic -e plugins/motion -e simulators
+		-e '.[all,dev]' -e plugins/bayesian -e plugins/bicubic -e plugins/edvr -e plugins/motion \
+		-e plugins/swin_xvr -e simulators
 	touch $@
 
 clean:  ## Remove .venv and every cache
