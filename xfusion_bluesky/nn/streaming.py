@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from xfusion_bluesky.backends.contract import FusedFrame
+from xfusion_bluesky.backends.kept import LastUsed
 from xfusion_bluesky.fusion.operators import SCALE
 from xfusion_bluesky.fusion.sequence import DualSequence
 from xfusion_bluesky.nn.alignment import FrameFeatures, joined
 from xfusion_bluesky.nn.frames import NetworkFrames
 from xfusion_bluesky.nn.fused import Fused
-from xfusion_bluesky.nn.kept import LastUsed
 from xfusion_bluesky.nn.placement import Placement, free_bytes
 from xfusion_bluesky.nn.tiling import Tiling, tile_px_for
 from xfusion_bluesky.nn.window import Window, WindowNetwork, window_of

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xfusion_bluesky.backends.kept import LastUsed
 from xfusion_bluesky.fusion.arrays import BoolArray
 from xfusion_bluesky.fusion.operators import block_mean
 from xfusion_bluesky.fusion.sequence import DualSequence
 from xfusion_motion.interval import Image
-from xfusion_motion.kept import LastUsed
 from xfusion_motion.noise_floor import HRNoise
 from xfusion_motion.resampling import upsample_cubic
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xfusion_bluesky.backends.kept import LastUsed
 from xfusion_bluesky.fusion.noise import NoiseModel
 from xfusion_bluesky.fusion.operators import SCALE
 from xfusion_bluesky.fusion.sequence import DualSequence
 from xfusion_motion.hr_frames import HRFrame, HRFrames
 from xfusion_motion.interval import Image, between
-from xfusion_motion.kept import LastUsed
 from xfusion_motion.noise_floor import MEDIAN_OF_SQUARE, checkered
 from xfusion_motion.optical_flow import SteadyMotion
 from xfusion_motion.resampling import reduce_flow, smooth, warp

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from xfusion_bluesky.backends.kept import LastUsed
 from xfusion_bluesky.fusion.sequence import DualSequence
 from xfusion_motion.hr_frames import HRFrames
 from xfusion_motion.interval import Image
-from xfusion_motion.kept import LastUsed
 from xfusion_motion.resampling import halve, smooth, upsample_cubic, warp
 
 __all__ = ["FlowSearch", "SteadyMotion"]
